@@ -1,0 +1,170 @@
+"""The short-time Fourier transform with its exact inverse, and the bands a network sees of it.
+
+All tables are buffers of modules, so they follow the device and type of the model; nothing is cached globally.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sepgan.recipe import FrontendRecipe
+
+
+class Stft(nn.Module):
+    """Short-time Fourier transform with a periodic Hann window and its exact inverse.
+
+    Frames are centred and the ends padded with zeros, so any length from one sample on is transformed, and the inverse
+    returns exactly that length (weighted overlap-add divided by the summed squared window; Griffin and Lim, 1984).
+
+    Args:
+        n_fft: Window and transform length in samples.
+        hop_length: Step between frames in samples, at most `n_fft / 2`.
+
+    Shape:
+        `forward`: `[..., T] -> [..., F, N]` complex, `F = n_fft // 2 + 1`, `N = 1 + T // hop_length`;
+        `inverse`: `[..., F, N], length -> [..., length]`.
+
+    >>> x = torch.randn(2, 1000)
+    >>> stft = Stft(256, 64)
+    >>> bool((stft.inverse(stft(x), 1000) - x).abs().max() < 1e-5)
+    True
+    """
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop_length: int) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Transform `[..., T]` to `[..., F, N]`."""
+        flat = waveform.reshape(-1, waveform.shape[-1])
+        spectrum = torch.stft(
+            flat, self.n_fft, self.hop_length, window=self.window, center=True, pad_mode="constant", return_complex=True
+        )
+        return spectrum.reshape(*waveform.shape[:-1], *spectrum.shape[-2:])
+
+    def inverse(self, spectrum: Tensor, length: int) -> Tensor:
+        """Return the waveform of `length` samples: `[..., F, N] -> [..., length]`."""
+        flat = spectrum.reshape(-1, *spectrum.shape[-2:])
+        waveform = torch.istft(flat, self.n_fft, self.hop_length, window=self.window, center=True, length=length)
+        return waveform.reshape(*spectrum.shape[:-2], length)
+
+
+class LinearBands(nn.Module):
+    """The lowest `bands` bins as they are; masks above them repeat the mean of the highest ones.
+
+    That mean is what Spleeter calls mask extension "average" (Hennequin et al., 2020).
+
+    Shape:
+        `forward`: `[..., F, N] -> [..., bands, N]`; `to_bins`: `[..., bands, N] -> [..., F, N]`.
+    """
+
+    TOP_MASKS = 32  # enough to smooth single-bin noise, few enough to still be "the top of the band"
+
+    def __init__(self, n_bins: int, bands: int) -> None:
+        super().__init__()
+        self.n_bins = n_bins
+        self.bands = bands
+
+    def forward(self, bins: Tensor) -> Tensor:
+        """Keep the lowest bins: `[..., F, N] -> [..., bands, N]`."""
+        return bins[..., : self.bands, :]
+
+    def to_bins(self, masks: Tensor) -> Tensor:
+        """Extend masks to all bins: `[..., bands, N] -> [..., F, N]`."""
+        missing = self.n_bins - self.bands
+        if missing == 0:
+            return masks
+        top = masks[..., -self.TOP_MASKS :, :].mean(-2, keepdim=True)
+        return torch.cat([masks, top.expand(*masks.shape[:-2], missing, masks.shape[-1])], dim=-2)
+
+    def centres_hz(self, sample_rate: int) -> Tensor:
+        """Centre frequency of each band in Hz, `[bands]`."""
+        return torch.arange(self.bands) * sample_rate / (2 * (self.n_bins - 1))
+
+
+class MelBands(nn.Module):
+    """Mel bands of a magnitude spectrum, and masks over bands brought back to bins.
+
+    Triangles are librosa's with the HTK scale and no area normalisation: a band is the weighted sum of its bins. Bins to
+    bands to bins is not an identity and need not be: a mask at a bin is the mean of the masks of the bands that cover it,
+    weighted by the triangles, so masks that sum to one over stems still do.
+
+    Args:
+        sample_rate: Hz.
+        n_fft: Transform length in samples.
+        bands: How many, from 0 Hz to half the sample rate.
+
+    Shape:
+        `forward`: `[..., F, N] -> [..., bands, N]`; `to_bins`: `[..., bands, N] -> [..., F, N]`.
+    """
+
+    weights: Tensor
+    spread: Tensor
+
+    def __init__(self, sample_rate: int, n_fft: int, bands: int) -> None:
+        super().__init__()
+        self.n_bins = n_fft // 2 + 1
+        self.bands = bands
+        weights = mel_weights(sample_rate, n_fft, bands)
+        cover = weights.sum(0)
+        # The first and last bin lie on the outer feet of the triangles; they follow their neighbour's band.
+        spread = weights.T.clone()
+        spread[0, 0] += float(cover[0] == 0)
+        spread[-1, -1] += float(cover[-1] == 0)
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("spread", spread / spread.sum(1, keepdim=True), persistent=False)
+
+    def forward(self, bins: Tensor) -> Tensor:
+        """Weighted sums of bins: `[..., F, N] -> [..., bands, N]`."""
+        return torch.matmul(self.weights, bins)
+
+    def to_bins(self, masks: Tensor) -> Tensor:
+        """Masks over bands to masks over bins: `[..., bands, N] -> [..., F, N]`."""
+        return torch.matmul(self.spread, masks)
+
+    def centres_hz(self, sample_rate: int) -> Tensor:
+        """Centre frequency of each band in Hz, `[bands]`."""
+        return _mel_to_hz(torch.linspace(0.0, float(_hz_to_mel(torch.tensor(sample_rate / 2))), self.bands + 2))[1:-1]
+
+
+Bands = LinearBands | MelBands
+
+
+def mel_weights(sample_rate: int, n_fft: int, bands: int) -> Tensor:
+    """Triangular mel filters on the HTK scale, `[bands, n_fft // 2 + 1]`, each with peak near 1.
+
+    Equal to `librosa.filters.mel(..., htk=True, norm=None)` (tested); written here so that separation needs no librosa.
+
+    Raises:
+        ValueError: There are so many bands that one of them falls between two bins.
+    """
+    bin_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
+    top_mel = _hz_to_mel(torch.tensor(sample_rate / 2, dtype=torch.float64))
+    edges_hz = _mel_to_hz(torch.linspace(0.0, float(top_mel), bands + 2, dtype=torch.float64))
+    rising = (bin_hz - edges_hz[:-2, None]) / (edges_hz[1:-1] - edges_hz[:-2])[:, None]
+    falling = (edges_hz[2:, None] - bin_hz) / (edges_hz[2:] - edges_hz[1:-1])[:, None]
+    weights = torch.minimum(rising, falling).clamp_min(0.0)
+    if bool((weights.sum(1) == 0).any()) or bool((weights.sum(0)[1:-1] == 0).any()):
+        raise ValueError(f"{bands} mel bands are too many for n_fft {n_fft} at {sample_rate} Hz: a band covers no bin")
+    return weights.float()
+
+
+def build_bands(config: FrontendRecipe) -> Bands:
+    """Return the view of the spectrum that the recipe asks for."""
+    n_bins = config.n_fft // 2 + 1
+    if config.mel_bands is not None:
+        return MelBands(config.sample_rate, config.n_fft, config.mel_bands)
+    return LinearBands(n_bins, config.bins or n_bins)
+
+
+def _hz_to_mel(frequency_hz: Tensor) -> Tensor:
+    return 2595.0 * torch.log10(1.0 + frequency_hz / 700.0)  # O'Shaughnessy 1987, as HTK
+
+
+def _mel_to_hz(mel: Tensor) -> Tensor:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)

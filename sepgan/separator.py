@@ -1,0 +1,112 @@
+"""The one object the product is: mixture in, stems out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sepgan import checkpoint
+from sepgan.checkpoint import CheckpointHeader
+from sepgan.errors import CheckpointError, RecipeError
+from sepgan.frontend import Stft, build_bands
+from sepgan.models import build_generator
+from sepgan.recipe import Recipe, from_dict
+
+SEGMENT_S = 10.0  # enough context for the network, little enough memory for any machine
+OVERLAP_S = 1.0
+
+
+class Separator(nn.Module):
+    """Front-end, generator, masks and the exact inverse in one module.
+
+    The masks of all stems sum to one at every bin and the inverse is linear and exact, so the stems sum to the mixture up
+    to float32 rounding. A stereo network sees two channels together; any other number of channels is separated channel by
+    channel, so permuting channels permutes the outputs.
+
+    Args:
+        recipe: Names stems, front-end and generator.
+        header: What the checkpoint said of the weights, if they come from one.
+
+    Shape:
+        `[B, C, T] -> [B, S, C, T]`, any C and any T from 1 on.
+    """
+
+    def __init__(self, recipe: Recipe, header: CheckpointHeader | None = None) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.header = header
+        self.stems = recipe.stems
+        self.sample_rate = recipe.frontend.sample_rate
+        self.stft = Stft(recipe.frontend.n_fft, recipe.frontend.hop_length)
+        self.bands = build_bands(recipe.frontend)
+        generator = build_generator(recipe.generator, len(recipe.stems), self.bands.bands)
+        # Convolutions are up to 1.5 times as fast on a CPU when channels lie innermost.
+        self.generator = generator.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, model: str | Path, device: str | torch.device = "cpu") -> Separator:
+        """Return a separator ready to use, from a bundled model's name or a checkpoint file.
+
+        Raises:
+            CheckpointError: The model is missing, damaged, altered, or of another version.
+        """
+        path = checkpoint.find(model)
+        header, tensors = checkpoint.read(path)
+        try:
+            separator = cls(from_dict(header.recipe, f"recipe inside '{path}'"), header)
+            separator.load_weights(tensors)
+        except (RecipeError, RuntimeError) as error:
+            summary = str(error).splitlines()[0]
+            raise CheckpointError(f"model file '{path}' does not fit this version of sepgan: {summary}") from error
+        return separator.to(device).eval()
+
+    def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over the generator's weights, in float32 whatever they were stored as."""
+        self.generator.load_state_dict({name: _widen(tensor) for name, tensor in tensors.items()})
+
+    @property
+    def residual_stem(self) -> str:
+        """The stem that takes what lies outside the model's band: `other` where there is one, else the last."""
+        return "other" if "other" in self.stems else self.stems[-1]
+
+    @property
+    def segment(self) -> int:
+        """Samples separated at once by default, so that frames fill the network's grid without padding."""
+        return self.excerpt_samples(SEGMENT_S)
+
+    @property
+    def overlap(self) -> int:
+        """Samples shared by neighbouring segments by default."""
+        return round(OVERLAP_S * self.sample_rate)
+
+    def excerpt_samples(self, seconds: float) -> int:
+        """Return a length near `seconds` whose frames fill the network's grid exactly."""
+        hop = self.stft.hop_length
+        grid = int(getattr(self.generator, "grid", 1))
+        frames = max(1, round((seconds * self.sample_rate / hop + 1) / grid)) * grid
+        return max(1, (frames - 1) * hop)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Separate `[B, C, T]` into `[B, S, C, T]`."""
+        spectrum = self.stft(mixture)
+        return self.stft.inverse(self.masks(spectrum) * spectrum.unsqueeze(1), mixture.shape[-1])
+
+    def masks(self, spectrum: Tensor) -> Tensor:
+        """Return masks `[B, S, C, F, N]` over linear bins for a complex spectrum `[B, C, F, N]`."""
+        batch, channels = spectrum.shape[:2]
+        seen = self.bands(spectrum.abs())
+        width = self.recipe.generator.channels
+        if channels == width:
+            return self.bands.to_bins(self.generator(seen))
+        # Each channel alone, repeated to the width of the network: [B, C, F, N] -> [B * C, width, F, N]
+        alone = seen.reshape(batch * channels, 1, *seen.shape[2:]).expand(-1, width, -1, -1)
+        masks = self.generator(alone).mean(2)
+        masks = masks.reshape(batch, channels, *masks.shape[1:]).transpose(1, 2)
+        return self.bands.to_bins(masks)
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
