@@ -1,0 +1,86 @@
+"""MUSDB18 and MUSDB18-HQ (Rafii et al., 2017): 100 training and 50 test songs with four stems, for academic use.
+
+MUSDB18 comes as Native Instruments `.stem.mp4` files (five AAC streams, nothing above 16 kHz), MUSDB18-HQ as WAV folders.
+Splits are `train` (86 songs without the validation list), `valid` (the 14 songs below), `train+valid` and `test`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sepgan.data.folder import folder
+from sepgan.data.track import AudioSource, Track
+from sepgan.errors import DatasetError
+
+STREAMS = ("mixture", "drums", "bass", "other", "vocals")  # the order of the audio streams in a .stem.mp4
+# The list that the musdb package and every paper since Open-Unmix use.
+VALIDATION = frozenset(
+    {
+        "Actions - One Minute Smile",
+        "Clara Berry And Wooldog - Waltz For My Victims",
+        "Johnny Lokke - Promises & Lies",
+        "Patrick Talbot - A Reason To Leave",
+        "Triviul - Angelsaint",
+        "Alexander Ross - Goodbye Bolero",
+        "Fergessen - Nos Palpitants",
+        "Leaf - Summerghost",
+        "Skelpolu - Human Mistakes",
+        "Young Griffo - Pennies",
+        "ANiMAL - Rockshow",
+        "James May - On The Line",
+        "Meaxic - Take A Step",
+        "Traffic Experiment - Sirens",
+    }
+)
+SPLITS = ("train", "valid", "train+valid", "test")
+
+
+def musdb18(root: Path, split: str) -> list[Track]:
+    """Songs of MUSDB18: `<train|test>/<song>.stem.mp4`.
+
+    Raises:
+        DatasetError: The folder is absent, the split unknown, or there is no song.
+    """
+    base = _base(root, split)
+    tracks = []
+    for file in sorted(base.glob("*.stem.mp4")):
+        if not file.name.startswith("."):
+            streams = {stem: AudioSource(file, index) for index, stem in enumerate(STREAMS)}
+            mixture = streams.pop("mixture")
+            tracks.append(Track(file.name.removesuffix(".stem.mp4"), split, streams, mixture))
+    return _select(tracks, split, f"no track in '{base}': expected <song>.stem.mp4 files")
+
+
+def musdb18hq(root: Path, split: str) -> list[Track]:
+    """Songs of MUSDB18-HQ: `<train|test>/<song>/{mixture,drums,bass,other,vocals}.wav`.
+
+    Raises:
+        DatasetError: The folder is absent, the split unknown, a song incomplete, or there is no song.
+    """
+    base = _base(root, split)
+    tracks = folder(base, "")
+    for track in tracks:
+        missing = [stem for stem in STREAMS[1:] if stem not in track.stems]
+        if missing:
+            raise DatasetError(f"'{base / track.name}' lacks {', '.join(missing)}: MUSDB18-HQ songs have four stems")
+    return _select(tracks, split, f"no track in '{base}': expected <song>/<stem>.wav")
+
+
+def _base(root: Path, split: str) -> Path:
+    if split not in SPLITS:
+        raise DatasetError(f"MUSDB18 has no split '{split}': choose one of {', '.join(SPLITS)}")
+    base = root / ("test" if split == "test" else "train")
+    if not base.is_dir():
+        raise DatasetError(f"'{base}' does not exist: --data or --root must name the folder that holds train/ and test/")
+    return base
+
+
+def _select(tracks: list[Track], split: str, empty: str) -> list[Track]:
+    if split == "valid":
+        tracks = [track for track in tracks if track.name in VALIDATION]
+        empty = "none of the 14 validation songs of MUSDB18 is there: validate on another split or folder"
+    elif split == "train":
+        tracks = [track for track in tracks if track.name not in VALIDATION]
+    if not tracks:
+        raise DatasetError(empty)
+    return [Track(track.name, split, track.stems, track.mixture) for track in tracks]

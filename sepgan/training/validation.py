@@ -1,0 +1,70 @@
+"""Global SDR on held-out songs during training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sepgan.data import scan
+from sepgan.data.excerpts import covers_of
+from sepgan.data.store import FULL_SCALE, SampleStore
+from sepgan.evaluation.metrics import global_sdr
+from sepgan.recipe import Recipe
+from sepgan.separator import Separator
+from sepgan.streaming import separate_array
+
+
+@dataclass(frozen=True)
+class ValidationSong:
+    """Known sums of stems of one song."""
+
+    name: str
+    source: int  # position of its entry in the recipe
+    references: Mapping[str, Tensor]  # [C, T] by stem
+    covers: Mapping[str, frozenset[int]]
+
+
+def open_validation(recipe: Recipe, roots: Mapping[str, Path], store: SampleStore) -> list[ValidationSong]:
+    """Decode the middle of every validation song of a recipe, up to `train.validation_s` seconds.
+
+    Raises:
+        DatasetError: A source is absent or empty.
+    """
+    songs = []
+    samples = round(recipe.train.validation_s * store.sample_rate)
+    for index, source in enumerate(recipe.data.validation):
+        for track in scan(source, roots):
+            maps = store.open(track)
+            start = max(0, (len(next(iter(maps.values()))) - samples) // 2)
+            references = {
+                stem: torch.from_numpy(np.asarray(values[start : start + samples], dtype=np.float32).T / FULL_SCALE)
+                for stem, values in maps.items()
+            }
+            songs.append(ValidationSong(track.name, index, references, covers_of(track, source, recipe.stems)))
+    return songs
+
+
+def validate(separator: Separator, songs: Sequence[ValidationSong]) -> dict[str, float]:
+    """Return global SDR in dB: mean over songs for each source and stem, and the mean of all those as `mean`.
+
+    Stems that lie inside another one (a bass line inside `other`) are scored as their sum, and silent references not at all.
+    """
+    device = separator.stft.window.device
+    sums: dict[str, list[float]] = {}
+    for song in songs:
+        mixture = torch.stack(list(song.references.values())).sum(0).to(device)
+        estimates = separate_array(separator, mixture, segment=separator.segment, overlap=separator.overlap)
+        for stem, reference in song.references.items():
+            if float(reference.abs().max()) == 0.0:
+                continue
+            estimate = estimates[sorted(song.covers[stem])].sum(0).to(device)
+            score = global_sdr(reference.to(device)[None], estimate[None])
+            sums.setdefault(f"{song.source}/{stem}", []).append(float(score))
+    scores = {key: float(np.mean(values)) for key, values in sorted(sums.items())}
+    scores["mean"] = float(np.mean(list(scores.values())))
+    return scores
