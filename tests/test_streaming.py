@@ -1,0 +1,155 @@
+"""Overlap-add: windows that sum to one, exact lengths, bounded memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sepgan.streaming import crossfade, separate_array, separate_stream
+
+SUM_TOLERANCE = 1e-6  # full scale is 1: a few roundings of float32, -120 dBFS
+
+Geometry = tuple[int, int]
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> Geometry:
+    segment = draw(st.integers(1, 64))
+    return segment, draw(st.integers(0, segment // 2))
+
+
+def identity(mixture: Tensor) -> Tensor:
+    return mixture.unsqueeze(1)
+
+
+def position_dependent(mixture: Tensor) -> Tensor:
+    """Three stems that sum to the mixture; shares change along the segment, so that neighbouring segments disagree."""
+    along = torch.linspace(0, 1, mixture.shape[-1])
+    first, second = mixture * along, mixture * (1 - along) * 0.3
+    return torch.stack((first, second, mixture - first - second), dim=1)
+
+
+def waveform(length: int, channels: int = 2) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(length).uniform(-1, 1, (channels, length)).astype(np.float32))
+
+
+@settings(deadline=None)
+@given(geometries(), st.integers(1, 400), st.integers(1, 6))
+def test_identity_gives_the_input_back_bit_for_bit(geometry: Geometry, length: int, channels: int) -> None:
+    segment, overlap = geometry
+    mixture = waveform(length, channels)
+    stems = separate_array(identity, mixture, segment=segment, overlap=overlap)
+    assert torch.equal(stems[0], mixture)
+
+
+@settings(deadline=None)
+@given(geometries(), st.integers(1, 400))
+def test_the_sum_of_the_stems_is_kept_where_segments_disagree(geometry: Geometry, length: int) -> None:
+    segment, overlap = geometry
+    mixture = waveform(length)
+    stems = separate_array(position_dependent, mixture, segment=segment, overlap=overlap)
+    assert stems.shape == (3, 2, length)
+    torch.testing.assert_close(stems.sum(0), mixture, rtol=0, atol=SUM_TOLERANCE)
+
+
+@settings(deadline=None)
+@given(geometries(), st.lists(st.integers(1, 50), min_size=1, max_size=12))
+def test_how_the_input_is_cut_into_blocks_changes_nothing(geometry: Geometry, lengths: list[int]) -> None:
+    segment, overlap = geometry
+    mixture = waveform(sum(lengths))
+    blocks = np.split(mixture.numpy(), np.cumsum(lengths)[:-1], axis=1)
+    stems = torch.cat(list(separate_stream(position_dependent, blocks, segment=segment, overlap=overlap)), dim=-1)
+    assert torch.equal(stems, separate_array(position_dependent, mixture, segment=segment, overlap=overlap))
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 13, 50])
+def test_one_segment_equals_the_plain_call(overlap: int) -> None:
+    mixture = waveform(100)
+    stems = separate_array(position_dependent, mixture, segment=100, overlap=overlap)
+    assert torch.equal(stems, position_dependent(mixture.unsqueeze(0))[0])
+
+
+def test_a_short_input_is_padded_to_one_segment_and_cut_again() -> None:
+    mixture = waveform(37)
+    padded = torch.nn.functional.pad(mixture, (0, 63)).unsqueeze(0)
+    stems = separate_array(position_dependent, mixture, segment=100, overlap=25)
+    assert torch.equal(stems, position_dependent(padded)[0, ..., :37])
+
+
+def test_the_function_sees_whole_segments_only_in_inference_mode() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def watch(mixture: Tensor) -> Tensor:
+        assert torch.is_inference_mode_enabled()
+        seen.append(tuple(mixture.shape))
+        return identity(mixture)
+
+    separate_array(watch, waveform(1001), segment=100, overlap=25)
+    # 1 + ceil((1001 - 100) / 75) segments
+    assert seen == [(1, 2, 100)] * 14
+
+
+def test_inference_mode_does_not_leak_to_the_caller_between_blocks() -> None:
+    for _ in separate_stream(identity, [waveform(300).numpy()], segment=100, overlap=25):
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_memory_is_bounded_because_blocks_are_taken_only_when_needed() -> None:
+    """Before stems up to sample t are given out, no block beyond t + segment + one block has been asked for."""
+    taken = 0
+
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        nonlocal taken
+        for _ in range(100):
+            taken += 10
+            yield np.ones((2, 10), np.float32)
+
+    given_out = 0
+    for stems in separate_stream(identity, blocks(), segment=40, overlap=10):
+        assert taken <= given_out + 40 + 10
+        given_out += stems.shape[-1]
+    assert given_out == taken == 1000
+
+
+def test_segments_of_the_input_are_not_changed() -> None:
+    block = waveform(300).numpy()
+    before = block.copy()
+    list(separate_stream(lambda mixture: mixture.mul_(0).unsqueeze(1), [block], segment=100, overlap=25))
+    assert np.array_equal(block, before)
+
+
+def test_no_blocks_give_no_stems() -> None:
+    assert list(separate_stream(identity, [], segment=100, overlap=25)) == []
+
+
+@pytest.mark.parametrize("overlap", [-1, 51])
+def test_an_overlap_beyond_half_a_segment_is_refused(overlap: int) -> None:
+    with pytest.raises(ValueError, match="overlap of"):
+        separate_array(identity, waveform(300), segment=100, overlap=overlap)
+
+
+@pytest.mark.parametrize("overlap", [1, 2, 25, 44100])
+def test_the_crossfade_rises_and_complements_itself_in_reverse(overlap: int) -> None:
+    fade = crossfade(overlap)
+    assert fade.shape == (overlap,)
+    assert bool((fade.diff() >= 0).all())
+    torch.testing.assert_close(fade + fade.flip(0), torch.ones(overlap), rtol=0, atol=SUM_TOLERANCE)
+
+
+def test_neighbours_meet_without_a_step() -> None:
+    """A function whose level changes from segment to segment must not click at the joins."""
+    calls = 0
+
+    def louder_each_time(mixture: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return mixture.unsqueeze(1) * calls
+
+    stems = separate_array(louder_each_time, torch.ones(1, 2000), segment=500, overlap=125)
+    largest_step = float(stems.diff(dim=-1).abs().max())
+    assert largest_step < 1.6 / 125  # the steepest point of a raised cosine: pi / 2 over the overlap
