@@ -90,8 +90,8 @@ class Separator(nn.Module):
         return max(1, (frames - 1) * hop)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate `[B, C, T]` into `[B, S, C, T]`."""
-        spectrum = self.stft(mixture)
+        """Separate `[B, C, T]` into `[B, S, C, T]`, on the device of the model wherever the mixture lies."""
+        spectrum = self.stft(mixture.to(self.stft.window.device))
         return self.stft.inverse(self.masks(spectrum) * spectrum.unsqueeze(1), mixture.shape[-1])
 
     def masks(self, spectrum: Tensor) -> Tensor:
