@@ -1,0 +1,1 @@
+"""Scores of any separator: metrics of estimates against references, evaluation of folders and models, reports."""

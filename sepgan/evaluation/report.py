@@ -1,0 +1,213 @@
+"""The report of an evaluation: a table to print, and a folder with `scores.{csv,json}`, `report.md` and all frames.
+
+Every file is written under a temporary name and renamed, so that no reader ever sees half of one.
+"""
+
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sepgan import __version__
+from sepgan.errors import OutputError
+from sepgan.evaluation import scores as files
+from sepgan.evaluation.measures import Metric
+from sepgan.evaluation.scores import Scores, System, TrackScores
+
+Row = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found, and the folder it is written to."""
+
+    scores: Scores
+    folder: Path
+
+    def write(self) -> None:
+        """Write all files of the report.
+
+        Raises:
+            OutputError: A file cannot be written.
+        """
+        prepare(self.folder)
+        frames = io.BytesIO()
+        np.savez_compressed(frames, allow_pickle=False, **dict(_frame_arrays(self.scores)))
+        write_atomic(self.folder / "scores.csv", files.to_csv(self.scores).encode())
+        write_atomic(self.folder / "scores.json", files.to_json(self.scores, version=__version__).encode())
+        write_atomic(self.folder / "frames.npz", frames.getvalue())
+        write_atomic(self.folder / "report.md", self.markdown().encode())
+
+    def table(self) -> str:
+        """Return the scores over the whole set in aligned columns, a row per stem and metric."""
+        header, rows = _set_table(self.scores)
+        widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+        lines = []
+        for row in [header, *rows]:
+            cells = [
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  ".join(cells).rstrip())
+        lines += [f"{undefined} is undefined" for undefined in _undefined(self.scores)[:3]]
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """The text of `report.md`."""
+        scores = self.scores
+        lines = ["# Evaluation", ""]
+        if scores.failure:
+            lines += [f"**Incomplete**: {scores.failure}.", ""]
+        lines += [f"{len(scores.tracks)} tracks; sepgan {__version__}.", ""]
+        lines += [f"- {_describe(system)}" for system in scores.systems]
+        lines += ["", "## All tracks", "", *_markdown_table(*_set_table(scores)), "", _SCALE_NOTE, ""]
+        lines += ["## Each track", "", *_markdown_table(*_track_table(scores)), ""]
+        notes = [f"{track.name}: {note}" for track in scores.tracks for note in track.notes]
+        undefined = [f"{text} is undefined" for text in _undefined(scores)]
+        if notes or undefined:
+            lines += ["## Notes", "", *(f"- {note}" for note in [*notes, *undefined]), ""]
+        lines += ["## Definitions", "", "s is the reference, e the estimate.", ""]
+        lines += [
+            f"- **{metric.title}** (`{metric.name}`, {metric.unit}). {metric.definition} Source: {metric.source}."
+            for metric in scores.metrics
+        ]
+        lines += [f"- `{name}`: {value}" for name, value in scores.settings.items()]
+        return "\n".join(lines) + "\n"
+
+
+_SCALE_NOTE = (
+    "The floor is the best score that doing nothing gets on the set: the mixture, an equal share of it, or silence as "
+    "every estimate. The oracle (IRM) is the ideal magnitude ratio mask with the phase of the mixture. Gap closed is "
+    "(score - floor) / (oracle - floor)."
+)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder and prove that it can be written, before anything is computed.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"'{folder}' cannot be made: {error.strerror}; choose another output folder") from error
+    probe = folder / f".write-test-{os.getpid()}"
+    write_atomic(probe, b"")
+    probe.unlink()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"'{path}' cannot be written: {error.strerror}; check the folder, permissions and space"
+        ) from error
+
+
+def _set_table(scores: Scores) -> tuple[Row, list[Row]]:
+    judged = [system for system in scores.systems if system.kind in ("model", "estimates")]
+    rest = [system for system in scores.systems if system not in judged]
+    oracle = next((system for system in rest if system.kind == "oracle"), None)
+    gaps = [f"gap closed by {system.name}" if len(judged) > 1 else "gap closed" for system in judged] if oracle else []
+    header = ["stem", "metric", *(system.name for system in judged), "floor", *gaps, *(system.name for system in rest)]
+    rows: list[Row] = []
+    for stem in scores.stems:
+        for metric in scores.metrics:
+            floor, by = scores.floor(stem, metric)
+            values = {system: scores.of_set(system.name, stem, metric) for system in scores.systems}
+            closed = [_gap(values[system], floor, values[oracle]) for system in judged] if oracle else []
+            row = [stem, _heading(metric)]
+            row += [_number(values[system]) for system in judged]
+            row += [f"{_number(floor)} ({by})" if by else _number(floor), *closed]
+            row += [_number(values[system]) for system in rest]
+            rows.append(row)
+    return header, rows
+
+
+def _track_table(scores: Scores) -> tuple[Row, list[Row]]:
+    systems = [system for system in scores.systems if system.kind != "floor"]
+    columns = [(system, metric) for metric in scores.metrics for system in [*systems, None]]
+    header = [
+        "track",
+        "stem",
+        *(f"{system.name if system else 'floor'} {_heading(metric)}" for system, metric in columns),
+    ]
+    rows: list[Row] = []
+    for track in scores.tracks:
+        for stem in track.stems:
+            row = [track.name, stem]
+            for system, metric in columns:
+                score = (
+                    scores.of_track(track, system.name, stem, metric)
+                    if system
+                    else scores.floor(stem, metric, track)[0]
+                )
+                row.append(_number(score))
+            rows.append(row)
+    return header, rows
+
+
+def _undefined(scores: Scores) -> list[str]:
+    """One text per system, metric, track and stem whose value, or some of whose frames, are undefined."""
+    found = []
+    for system in scores.systems:
+        if system.kind in ("model", "estimates"):
+            for track in scores.tracks:
+                found += list(_undefined_of(track, system, scores.metrics))
+    return found
+
+
+def _undefined_of(track: TrackScores, system: System, metrics: Sequence[Metric]) -> Iterator[str]:
+    for stem in track.stems:
+        for metric in metrics:
+            values = track.values.get((system.name, stem, metric.name))
+            count = 0 if values is None else int(np.isnan(values).sum())
+            if values is not None and count:
+                where = f"{system.name}, {track.name}, {stem}: {metric.title}"
+                yield f"{where} of {count} of {len(values)} frames" if metric.framewise else where
+
+
+def _frame_arrays(scores: Scores) -> Iterator[tuple[str, "np.ndarray[tuple[int], np.dtype[np.float64]]"]]:
+    """Frames of framewise metrics under `system|track|stem|metric`; a slash would make folders in the archive."""
+    framewise = {metric.name for metric in scores.metrics if metric.framewise}
+    for track in scores.tracks:
+        for (system, stem, metric), values in track.values.items():
+            if metric in framewise:
+                yield "|".join((system, track.name, stem, metric)).replace("/", "÷"), values
+
+
+def _markdown_table(header: Row, rows: Sequence[Row]) -> list[str]:
+    align = ["---", "---", *("---:" for _ in header[2:])]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in [header, align, *rows]]
+
+
+def _describe(system: System) -> str:
+    details = "; ".join(f"{key} {value}" for key, value in system.details.items())
+    return f"`{system.name}` ({system.kind}{f': {details}' if details else ''})"
+
+
+def _heading(metric: Metric) -> str:
+    return f"{metric.title}, {metric.unit}" if metric.unit else metric.title
+
+
+def _gap(score: float, floor: float, oracle: float) -> str:
+    closed = (score - floor) / (oracle - floor) if oracle != floor else math.nan
+    return "-" if math.isnan(closed) else f"{100 * closed:.0f} %"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"

@@ -1,0 +1,206 @@
+"""Scores of systems on tracks: what was measured, how it is summed up, and the long-form and JSON files it is kept in.
+
+`scores.csv` has one number a row: `system,track,stem,metric,statistic,value`. Rows of a track carry its name; rows over
+the whole set have the track `*`. The statistics are:
+
+| track | statistic | meaning |
+| --- | --- | --- |
+| name | `median`, `mean` | over the defined frames of a framewise metric |
+| name | `frames`, `undefined` | how many frames there are, and how many of them are undefined |
+| name | `value` | of any other metric |
+| `*` | `median`, `mean` | over the tracks' scores: a framewise metric's median, any other's value |
+| `*` | `tracks`, `undefined` | how many tracks have the stem, and for how many of them the score is undefined |
+
+Undefined values are `nan` in CSV and null in JSON. They are left out of medians and means, and counted.
+"""
+
+import csv
+import io
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sepgan.evaluation.measures import Metric
+
+SCHEMA = "sepgan-scores"
+SCHEMA_VERSION = 1
+ALL = "*"  # the track of rows over the whole set
+COLUMNS = ("system", "track", "stem", "metric", "statistic", "value")
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that was scored."""
+
+    name: str
+    kind: Literal["model", "estimates", "floor", "oracle"]
+    details: Mapping[str, str] = field(default_factory=dict)  # of a model: its sha256, recipe, licence
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """All values of one track."""
+
+    name: str
+    sample_rate: int  # Hz
+    channels: int
+    samples: int
+    stems: tuple[str, ...]
+    values: Mapping[tuple[str, str, str], npt.NDArray[np.float64]]  # (system, stem, metric) -> one per frame, or one
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of `scores.csv`."""
+
+    system: str
+    track: str
+    stem: str
+    metric: str
+    statistic: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of systems on a set of tracks."""
+
+    systems: tuple[System, ...]
+    metrics: tuple[Metric, ...]
+    tracks: tuple[TrackScores, ...]
+    settings: Mapping[str, str | float]
+    failure: str = ""  # why the set is incomplete
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Every stem that some track has, in order of first appearance."""
+        return tuple(dict.fromkeys(stem for track in self.tracks for stem in track.stems))
+
+    def of_track(self, track: TrackScores, system: str, stem: str, metric: Metric) -> float:
+        """A track's score, the median over frames of a framewise metric; NaN where undefined or absent."""
+        values = track.values.get((system, stem, metric.name))
+        return math.nan if values is None else _defined(np.median, values)
+
+    def of_set(self, system: str, stem: str, metric: Metric) -> float:
+        """The score over all tracks that have the stem, summed up as published tables of the metric do."""
+        function = np.median if metric.over_tracks == "median" else np.mean
+        return _defined(function, self._over_tracks(system, stem, metric))
+
+    def floor(self, stem: str, metric: Metric, track: TrackScores | None = None) -> tuple[float, str]:
+        """The best score that doing nothing gets, and the system that gets it; (NaN, "") if undefined.
+
+        Args:
+            stem: Name of the stem.
+            metric: What is measured.
+            track: The track; None for the set.
+        """
+        best, by = math.nan, ""
+        for system in self.systems:
+            if system.kind == "floor":
+                score = (
+                    self.of_set(system.name, stem, metric)
+                    if track is None
+                    else self.of_track(track, system.name, stem, metric)
+                )
+                if math.isnan(best) or (score > best if metric.higher_is_better else score < best):
+                    best, by = score, system.name if not math.isnan(score) else ""
+        return best, by
+
+    def records(self) -> Iterator[Record]:
+        """Every number in long form, tracks first and the whole set last."""
+        for track in self.tracks:
+            for (system, stem, name), values in track.values.items():
+                for statistic, value in _track_statistics(values, framewise=self._metric(name).framewise):
+                    yield Record(system, track.name, stem, name, statistic, value)
+        for by, stem, metric in itertools.product(self.systems, self.stems, self.metrics):
+            values = self._over_tracks(by.name, stem, metric)
+            if len(values):
+                for statistic, value in _set_statistics(values):
+                    yield Record(by.name, ALL, stem, metric.name, statistic, value)
+
+    def _over_tracks(self, system: str, stem: str, metric: Metric) -> npt.NDArray[np.float64]:
+        present = [track for track in self.tracks if (system, stem, metric.name) in track.values]
+        return np.array([self.of_track(track, system, stem, metric) for track in present], dtype=np.float64)
+
+    def _metric(self, name: str) -> Metric:
+        return next(metric for metric in self.metrics if metric.name == name)
+
+
+def to_csv(scores: Scores) -> str:
+    """The text of `scores.csv`."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows([*list(asdict(record).values())[:-1], f"{record.value:.6g}"] for record in scores.records())
+    return text.getvalue()
+
+
+def to_json(scores: Scores, *, version: str) -> str:
+    """The text of `scores.json`: settings, systems, metrics, per-track and set statistics.
+
+    Args:
+        scores: What to write.
+        version: Of this package, for whoever reads the file later.
+    """
+    tracks: dict[str, Any] = {
+        track.name: {
+            "sample_rate": track.sample_rate,
+            "channels": track.channels,
+            "samples": track.samples,
+            "stems": list(track.stems),
+            "notes": list(track.notes),
+            "scores": {},
+        }
+        for track in scores.tracks
+    }
+    summary: dict[str, Any] = {}
+    for record in scores.records():
+        tree = summary if record.track == ALL else tracks[record.track]["scores"]
+        statistics = tree.setdefault(record.system, {}).setdefault(record.stem, {}).setdefault(record.metric, {})
+        statistics[record.statistic] = None if math.isnan(record.value) else record.value
+    document = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "sepgan_version": version,
+        "complete": not scores.failure,
+        "failure": scores.failure or None,
+        "settings": dict(scores.settings),
+        "systems": [asdict(system) for system in scores.systems],
+        "metrics": [asdict(metric) for metric in scores.metrics],
+        "summary": summary,
+        "tracks": tracks,
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _track_statistics(values: npt.NDArray[np.float64], *, framewise: bool) -> Sequence[tuple[str, float]]:
+    if not framewise:
+        return [("value", float(values[0]))]
+    return [
+        ("median", _defined(np.median, values)),
+        ("mean", _defined(np.mean, values)),
+        ("frames", len(values)),
+        ("undefined", int(np.isnan(values).sum())),
+    ]
+
+
+def _set_statistics(values: npt.NDArray[np.float64]) -> Sequence[tuple[str, float]]:
+    return [
+        ("median", _defined(np.median, values)),
+        ("mean", _defined(np.mean, values)),
+        ("tracks", len(values)),
+        ("undefined", int(np.isnan(values).sum())),
+    ]
+
+
+def _defined(function: Any, values: npt.NDArray[np.float64]) -> float:
+    """The function of the values that are not NaN; NaN if there is none (numpy's nan functions warn then)."""
+    defined = values[~np.isnan(values)]
+    return float(function(defined)) if len(defined) else math.nan
