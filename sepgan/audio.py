@@ -17,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from sepgan.audio_headers import has_mp3_length, has_ogg_end, missing_riff_bytes
 from sepgan.errors import AudioError
 
 Waveform = npt.NDArray[np.float32]
@@ -26,7 +27,6 @@ _log = logging.getLogger(__name__)
 _MIN_FRAMES = 2  # one sample has no rate, so it is no sound
 _CHUNK_FRAMES = 65536  # 1.5 s at 44.1 kHz: what is decoded at once when blocks are cut
 _PREROLL_FRAMES = 16384  # lossy decoders need frames before the wanted one to give the same samples as without a seek
-_UNKNOWN_RIFF_SIZE = 0x7FFFF000  # programs that write WAV into a pipe put this or more where the size would be
 _DURATION_SLACK_S = 0.1  # MP4 durations may differ from the decoded length by a few codec frames
 _FULL_SCALE = {"uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 
@@ -244,53 +244,20 @@ def _open_soundfile(path: Path) -> soundfile.SoundFile | None:
         file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, TypeError):  # TypeError: soundfile takes a name like take.raw for headerless
         return None
-    if file.format == "MP3" and not _has_mp3_length(path):
+    if file.format == "MP3" and not has_mp3_length(path):
         file.close()
         return None
     try:
         if file.frames < _MIN_FRAMES:
             raise AudioError(f"{path} holds {file.frames} samples; at least {_MIN_FRAMES} are needed")
-        if file.format in ("WAV", "WAVEX") and (missing := _missing_riff_bytes(path)) > 0:
+        if file.format in ("WAV", "WAVEX") and (missing := missing_riff_bytes(path)) > 0:
             raise AudioError(f"{path} is cut off: {missing} bytes of its samples are missing; fetch it again")
-        if file.format == "OGG" and not _has_ogg_end(path):
+        if file.format == "OGG" and not has_ogg_end(path):
             _log.warning("%s has no end mark: it may be cut off", path)
     except AudioError:
         file.close()
         raise
     return file
-
-
-def _has_mp3_length(path: Path) -> bool:
-    """Whether the first MPEG frame is a Xing or Info header, the only place where an MP3 states its length."""
-    with path.open("rb") as file:
-        head = file.read(10)
-        tag = head.startswith(b"ID3") and len(head) == 10
-        # ID3v2 sizes are 28 bits, 7 in each byte.
-        file.seek(10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)) if tag else 0)
-        frame = file.read(4096)
-    return b"Xing" in frame or b"Info" in frame
-
-
-def _has_ogg_end(path: Path) -> bool:
-    """Whether the last Ogg page carries the end-of-stream flag; pages are at most 65307 bytes long."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65307))
-        tail = file.read()
-    page = tail.rfind(b"OggS")
-    return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)
-
-
-def _missing_riff_bytes(path: Path) -> int:
-    """Bytes that the data chunk of a WAV file declares and the file does not have; libsndfile hides the difference."""
-    with path.open("rb") as file:
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            size = int.from_bytes(header[4:], "little")
-            if header[:4] == b"data":
-                known = size < _UNKNOWN_RIFF_SIZE
-                return max(0, file.tell() + size - path.stat().st_size) if known else 0
-            file.seek(size + size % 2, 1)
-    return 0
 
 
 def _read_soundfile(file: soundfile.SoundFile, path: Path, frames: int) -> Waveform:

@@ -2,7 +2,7 @@
 
 Segment k covers the samples from k * hop to k * hop + segment, with hop = segment - overlap. Because the overlap is at
 most half a segment, a sample lies in one segment or in two; in two, the earlier one fades out as the later one fades in
-with `earlier + fade * (later - earlier)`, fade rising from 0 to 1. The weights sum to one by construction, and where both
+with `earlier + fade * (later - earlier)`, fade rising from 0 to 1. The weights sum to one by construction; where both
 segments agree the result is theirs to the last bit. A cross-fade is linear, so stems still sum to the mixture.
 """
 
