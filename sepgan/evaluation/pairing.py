@@ -40,8 +40,8 @@ def pair_folders(
         ignore_extra: Leave out estimates that have no reference, instead of refusing them.
 
     Raises:
-        EvaluationError: A folder is absent or empty, or a file is missing, extra, or differs in rate, channels or
-        length. DatasetError: Two files are the same stem.
+        EvaluationError: A folder is absent or empty; a file is missing, extra, or differs in rate, channels or length.
+        DatasetError: Two files are the same stem.
         AudioError: A file cannot be read.
     """
     true_tracks, estimated_tracks = find_stems(references), find_stems(estimates)
@@ -61,10 +61,7 @@ def pair_folders(
             f"'{estimates / extra[0]}' has no references in '{references}' ({len(extra)} extra); "
             "remove it or ignore extras"
         )
-    pairs = [
-        _pair(track, files, estimated_tracks[track], estimates / track, stems, ignore_extra)
-        for track, files in true_tracks.items()
-    ]
+    pairs = [_pair(track, files, estimated_tracks[track], stems, ignore_extra) for track, files in true_tracks.items()]
     pairs = [pair for pair in pairs if pair.references]
     if not pairs:
         raise EvaluationError(
@@ -123,7 +120,6 @@ def _pair(
     track: str,
     true_files: Mapping[str, Path],
     estimated_files: Mapping[str, Path],
-    estimates: Path,
     stems: Sequence[str] | None,
     ignore_extra: bool,
 ) -> Pair:
@@ -133,9 +129,8 @@ def _pair(
     matched = match_stems(wanted, available)
     for stem in wanted:
         if stem not in matched:
-            raise EvaluationError(
-                f"'{estimates}' lacks an estimate of '{references[stem]}'; expected '{stem}.wav' there"
-            )
+            folder = next(iter(estimated_files.values())).parent
+            raise EvaluationError(f"'{folder}' lacks an estimate of '{references[stem]}'; expected '{stem}.wav' there")
     used = {name for names in matched.values() for name in names}
     extra = [name for name in available if name not in used and (stems is None or name in stems)]
     if extra and not ignore_extra:

@@ -37,10 +37,14 @@ class Report:
         prepare(self.folder)
         frames = io.BytesIO()
         np.savez_compressed(frames, allow_pickle=False, **dict(_frame_arrays(self.scores)))
-        write_atomic(self.folder / "scores.csv", files.to_csv(self.scores).encode())
-        write_atomic(self.folder / "scores.json", files.to_json(self.scores, version=__version__).encode())
-        write_atomic(self.folder / "frames.npz", frames.getvalue())
-        write_atomic(self.folder / "report.md", self.markdown().encode())
+        content = {
+            "scores.csv": files.to_csv(self.scores).encode(),
+            "scores.json": files.to_json(self.scores, version=__version__).encode(),
+            "frames.npz": frames.getvalue(),
+            "report.md": self.markdown().encode(),
+        }
+        for name, data in content.items():
+            write_atomic(self.folder / name, data)
 
     def table(self) -> str:
         """Return the scores over the whole set in aligned columns, a row per stem and metric."""
@@ -128,12 +132,12 @@ def _set_table(scores: Scores) -> tuple[Row, list[Row]]:
     for stem in scores.stems:
         for metric in scores.metrics:
             floor, by = scores.floor(stem, metric)
-            values = {system: scores.of_set(system.name, stem, metric) for system in scores.systems}
-            closed = [_gap(values[system], floor, values[oracle]) for system in judged] if oracle else []
+            values = {system.name: scores.of_set(system.name, stem, metric) for system in scores.systems}
+            closed = [_gap(values[system.name], floor, values[oracle.name]) for system in judged] if oracle else []
             row = [stem, _heading(metric)]
-            row += [_number(values[system]) for system in judged]
+            row += [_number(values[system.name]) for system in judged]
             row += [f"{_number(floor)} ({by})" if by else _number(floor), *closed]
-            row += [_number(values[system]) for system in rest]
+            row += [_number(values[system.name]) for system in rest]
             rows.append(row)
     return header, rows
 

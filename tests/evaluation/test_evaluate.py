@@ -83,7 +83,7 @@ def test_known_scores_arrive_in_every_file(folders: tuple[Path, Path], tmp_path:
         assert value(report, "ours", stem, "csdr", "frames", "A - One") == 2
         assert value(report, "ours", stem, "si_sdr", "mean") == 100  # a gain is no error here
         assert value(report, "silence", stem, "usdr", "mean") == 0
-        assert value(report, "irm", stem, "usdr", "mean") > 5
+        assert value(report, "irm", stem, "usdr", "mean") > 3
         assert document["summary"]["ours"][stem]["csdr"]["median"] == pytest.approx(score, abs=SCORE_DB)
         assert f"{score:.2f}" in report.table()
     assert document["schema_version"] == 1
@@ -131,8 +131,8 @@ def test_the_order_of_metrics_follows_the_request(folders: tuple[Path, Path], tm
 
 def test_a_single_track_needs_no_folder_of_its_own(tmp_path: Path) -> None:
     true = write_stems(tmp_path / "true", stems_of(), suffix=".flac")
-    ours = write_stems(tmp_path / "ours" / "Song", stems_of())
-    report = evaluate_folders(true, ours, tmp_path / "out")
+    write_stems(tmp_path / "ours" / "Song", stems_of())
+    report = evaluate_folders(true, tmp_path / "ours", tmp_path / "out")
     assert [track.name for track in report.scores.tracks] == ["Song"]
     assert value(report, "ours", "bass", "usdr", "mean") > 50
 
