@@ -1,6 +1,7 @@
 """The errors a user can fix, each with the exit code the command line ends with.
 
-Every message is one line that names the value, what was expected and what to do next. Anything else that escapes is a bug.
+Every message is one line that names the value, what was expected and what to do next. Anything else that escapes is a
+bug.
 
 | code | meaning |
 | --- | --- |

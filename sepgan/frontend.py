@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sepgan.errors import RecipeError
 from sepgan.recipe import FrontendRecipe
 
 
@@ -19,7 +20,7 @@ class Stft(nn.Module):
 
     Args:
         n_fft: Window and transform length in samples.
-        hop_length: Step between frames in samples, at most `n_fft / 2`.
+        hop_length: Step between frames in samples, at most `n_fft / 3`.
 
     Shape:
         `forward`: `[..., T] -> [..., F, N]` complex, `F = n_fft // 2 + 1`, `N = 1 + T // hop_length`;
@@ -90,9 +91,9 @@ class LinearBands(nn.Module):
 class MelBands(nn.Module):
     """Mel bands of a magnitude spectrum, and masks over bands brought back to bins.
 
-    Triangles are librosa's with the HTK scale and no area normalisation: a band is the weighted sum of its bins. Bins to
-    bands to bins is not an identity and need not be: a mask at a bin is the mean of the masks of the bands that cover it,
-    weighted by the triangles, so masks that sum to one over stems still do.
+    Triangles are librosa's with the HTK scale and no area normalisation: a band is the weighted sum of its bins. Bins
+    to bands to bins is not an identity and need not be: a mask at a bin is the mean of the masks of the bands that
+    cover it, weighted by the triangles, so masks that sum to one over stems still do.
 
     Args:
         sample_rate: Hz.
@@ -155,10 +156,17 @@ def mel_weights(sample_rate: int, n_fft: int, bands: int) -> Tensor:
 
 
 def build_bands(config: FrontendRecipe) -> Bands:
-    """Return the view of the spectrum that the recipe asks for."""
+    """Return the view of the spectrum that the recipe asks for.
+
+    Raises:
+        RecipeError: There are more mel bands than the bins can tell apart.
+    """
     n_bins = config.n_fft // 2 + 1
     if config.mel_bands is not None:
-        return MelBands(config.sample_rate, config.n_fft, config.mel_bands)
+        try:
+            return MelBands(config.sample_rate, config.n_fft, config.mel_bands)
+        except ValueError as error:
+            raise RecipeError(f"frontend.mel_bands: {error}; lower it or raise frontend.n_fft") from error
     return LinearBands(n_bins, config.bins or n_bins)
 
 

@@ -7,7 +7,8 @@ checkpoint, so a model cannot be run with another front-end than it was trained 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,12 @@ MUSDB_STEMS = ("drums", "bass", "other", "vocals")
 class Section(BaseModel):
     """A part of a recipe: frozen, and refusing keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _check_betas(key: str, betas: tuple[float, float]) -> None:
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"{key} must be from 0 to below 1 each, got {list(betas)}")
 
 
 class FrontendRecipe(Section):
@@ -38,8 +44,11 @@ class FrontendRecipe(Section):
     def _check(self) -> FrontendRecipe:
         if self.mel_bands and self.bins:
             raise ValueError("frontend.mel_bands and frontend.bins exclude each other: set one of them to null")
-        if self.hop_length * 2 > self.n_fft:
-            raise ValueError("frontend.hop_length must be at most n_fft / 2, or the inverse is not exact")
+        if self.n_fft % 2:
+            raise ValueError(f"frontend.n_fft must be even, got {self.n_fft}")
+        if self.hop_length * 3 > self.n_fft:
+            # With less overlap the last samples of a song lie on the foot of a single window.
+            raise ValueError("frontend.hop_length must be at most n_fft / 3, or the inverse is not exact")
         if self.bins and self.bins > self.n_fft // 2 + 1:
             raise ValueError(f"frontend.bins must be at most n_fft / 2 + 1 = {self.n_fft // 2 + 1}")
         return self
@@ -57,6 +66,14 @@ class GeneratorRecipe(Section):
     dropout_levels: int = Field(3, ge=0, description="decoder levels with dropout, deepest first")
     head_width: int = Field(16, ge=4, description="channels of the last decoder level")
 
+    @model_validator(mode="after")
+    def _check(self) -> GeneratorRecipe:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"generator.kernel must be odd, got {self.kernel}")
+        if min(self.widths) < 1:
+            raise ValueError(f"generator.widths must be at least 1 each, got {list(self.widths)}")
+        return self
+
 
 class AdversaryRecipe(Section):
     """The discriminator, its optimiser, and how much its opinion counts. Weight 0 switches all of it off."""
@@ -71,6 +88,13 @@ class AdversaryRecipe(Section):
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.9)
     clip_norm: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> AdversaryRecipe:
+        if min(self.widths) < 1:
+            raise ValueError(f"adversary.widths must be at least 1 each, got {list(self.widths)}")
+        _check_betas("adversary.betas", self.betas)
+        return self
 
 
 class SourceRecipe(Section):
@@ -105,6 +129,12 @@ class DataRecipe(Section):
     cache: str | None = Field(None, description="folder for decoded audio; default <out>/cache")
     workers: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _check(self) -> DataRecipe:
+        if self.gain_db[0] > self.gain_db[1]:
+            raise ValueError(f"data.gain_db must rise from lowest to highest, got {list(self.gain_db)}")
+        return self
+
 
 class TrainRecipe(Section):
     """The one loop."""
@@ -127,6 +157,11 @@ class TrainRecipe(Section):
     fine_tune: str | None = Field(None, description="start from the weights of this model (name or file)")
     weights_dtype: Literal["float32", "float16"] = Field("float32", description="of the checkpoints for separation")
 
+    @model_validator(mode="after")
+    def _check(self) -> TrainRecipe:
+        _check_betas("train.betas", self.betas)
+        return self
+
 
 class Recipe(Section):
     """A whole run."""
@@ -134,7 +169,7 @@ class Recipe(Section):
     name: str
     description: str = ""
     licence: str = Field("not stated", description="of the weights that come out")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     stems: tuple[str, ...] = Field(MUSDB_STEMS, min_length=1)
     frontend: FrontendRecipe = FrontendRecipe()
     generator: GeneratorRecipe = GeneratorRecipe()
@@ -146,6 +181,9 @@ class Recipe(Section):
     def _check(self) -> Recipe:
         if len(set(self.stems)) != len(self.stems):
             raise ValueError(f"stems must differ, got {', '.join(self.stems)}")
+        for stem in self.stems:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", stem) or stem == "mixture":
+                raise ValueError(f"'{stem}' cannot name a stem: use lower-case letters, digits, - and _, not 'mixture'")
         return self
 
 
@@ -220,10 +258,15 @@ def _assign(raw: dict[str, Any], override: str) -> None:
         raise RecipeError(f"override '{override}' must look like key.sub=value, for instance train.steps=200")
     node: Any = raw
     *parents, last = key.split(".")
-    for parent in parents:
-        node = node[_index(node, parent, override)] if isinstance(node, list) else node.setdefault(parent, {})
-    if not isinstance(node, (dict, list)):
-        raise RecipeError(f"override '{override}': '{'.'.join(parents)}' is a single value and has no keys")
+    for depth, parent in enumerate(parents, start=1):
+        if isinstance(node, list):
+            node = node[_index(node, parent, override)]
+        else:
+            if node.get(parent) is None:  # absent, or a section with nothing in it
+                node[parent] = {}
+            node = node[parent]
+        if not isinstance(node, (dict, list)):
+            raise RecipeError(f"override '{override}': '{'.'.join(parents[:depth])}' is a single value and has no keys")
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -235,7 +278,9 @@ def _assign(raw: dict[str, Any], override: str) -> None:
 
 
 def _index(node: list[Any], text: str, override: str) -> int:
-    if not text.isdigit() or int(text) >= len(node):
+    if not node:
+        raise RecipeError(f"override '{override}': the list is empty, so there is no position '{text}'")
+    if not re.fullmatch(r"[0-9]+", text) or int(text) >= len(node):
         raise RecipeError(f"override '{override}': '{text}' must be a position from 0 to {len(node) - 1}")
     return int(text)
 
@@ -245,23 +290,53 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        valid = _valid_keys(first["loc"][:-1])
-        nearest = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.0)
-        return f"unknown key '{where}'; did you mean '{nearest[0]}'? (valid keys: {', '.join(valid)})"
+        valid = sorted(_section(first["loc"][:-1]).model_fields)
+        return f"unknown key '{where}'; did you mean '{_nearest(first['loc'])}'? (valid keys: {', '.join(valid)})"
     if first["type"] == "missing":
         return f"key '{where}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     if not where or first["type"] == "value_error":
         return message
+    if first["type"] == "model_type":  # pydantic would name the Python class
+        message = "must be a section with keys of its own"
+    elif first["type"] == "tuple_type":  # which YAML calls a list
+        message = "must be a list"
     return f"'{where}' = {first['input']!r}: {message}"
 
 
-def _valid_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """Dotted path of the valid key most like an unknown one: the same word elsewhere, else one beside it, else any."""
+    name = str(location[-1])
+    beside = {key: (*location[:-1], key) for key in _section(location[:-1]).model_fields}
+    anywhere = {path[-1]: path for path in _paths(Recipe)}
+    for keys, cutoff in ((anywhere, 1.0), (beside, 0.6), (anywhere, 0.8), (beside, 0.0)):
+        close = difflib.get_close_matches(name, [str(key) for key in keys], n=1, cutoff=cutoff)
+        if close:
+            return ".".join(str(part) for part in keys[close[0]])
+    raise AssertionError("a section has at least one key")
+
+
+def _paths(section: type[BaseModel], above: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
+    """All keys of a section and of those inside it; deeper ones first, so that a mapping by name keeps the shallow."""
+    for key, field in section.model_fields.items():
+        nested = _nested(field.annotation)
+        if nested is not None:
+            many = getattr(field.annotation, "__origin__", None) is tuple
+            yield from _paths(nested, (*above, key, 0) if many else (*above, key))
+    yield from ((*above, key) for key in section.model_fields)
+
+
+def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Recipe
     for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        nested = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return sorted(model.model_fields)
+        if isinstance(part, str):
+            nested = _nested(section.model_fields[part].annotation)
+            assert nested is not None, f"pydantic found keys inside {part}, which is no section"
+            section = nested
+    return section
+
+
+def _nested(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, alone or as a tuple of such."""
+    kinds = [annotation, *getattr(annotation, "__args__", ())]
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
