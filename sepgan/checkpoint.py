@@ -6,6 +6,7 @@ which is checked on each load. Files are written under a temporary name and rena
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -68,11 +69,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Clones: safetensors refuses tensors that share memory, as tied weights and views do.
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        save_file(
+            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata
+        )
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"checkpoint '{path}' cannot be written: {error}; free some space or choose another --out") from error
+        raise OutputError(
+            f"checkpoint '{path}' cannot be written: {error}; free some space or choose another --out"
+        ) from error
+    finally:  # also when interrupted; after a success there is nothing left under this name
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -102,7 +109,9 @@ def read(path: Path) -> tuple[CheckpointHeader, dict[str, Tensor]]:
     metadata, tensors = read_tensors(path)
     header = _parse(path, metadata)
     if _digest(header, tensors) != header.sha256:
-        raise CheckpointError(f"model file '{path}' does not match its own sha256: it was altered or damaged, get it again")
+        raise CheckpointError(
+            f"model file '{path}' does not match its own sha256: it was altered or damaged, get it again"
+        )
     return header, tensors
 
 
@@ -118,7 +127,9 @@ def read_header(path: Path) -> CheckpointHeader:
         with safe_open(path, framework="pt") as file:
             return _parse(path, file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"model file '{path}' is truncated or no safetensors file ({error}): get it again") from error
+        raise CheckpointError(
+            f"model file '{path}' is truncated or no safetensors file ({error}): get it again"
+        ) from error
 
 
 def bundled() -> dict[str, Path]:
@@ -136,13 +147,12 @@ def find(name_or_path: str | Path) -> Path:
     if str(name_or_path) in models:
         return models[str(name_or_path)]
     path = Path(name_or_path)
-    if path.is_dir() and (path / f"best{SUFFIX}").is_file():
-        return path / f"best{SUFFIX}"  # the folder of a training run
-    if path.is_file():
-        return path
-    raise CheckpointError(
-        f"model '{name_or_path}' not found: give a {SUFFIX} file, a training folder, or one of {', '.join(models) or 'none'}"
-    )
+    # The folder of a training run; one without validation has no best model.
+    for file in (path / f"best{SUFFIX}", path / f"last{SUFFIX}", path):
+        if file.is_file():
+            return file
+    names = f", or one of {', '.join(models)}" if models else ""
+    raise CheckpointError(f"model '{name_or_path}' not found: give a {SUFFIX} file, a training folder{names}")
 
 
 def _parse(path: Path, metadata: Mapping[str, str]) -> CheckpointHeader:

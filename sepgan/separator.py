@@ -22,9 +22,9 @@ OVERLAP_S = 1.0
 class Separator(nn.Module):
     """Front-end, generator, masks and the exact inverse in one module.
 
-    The masks of all stems sum to one at every bin and the inverse is linear and exact, so the stems sum to the mixture up
-    to float32 rounding. A stereo network sees two channels together; any other number of channels is separated channel by
-    channel, so permuting channels permutes the outputs.
+    The masks of all stems sum to one at every bin and the inverse is linear and exact, so the stems sum to the
+    mixture up to float32 rounding. A stereo network sees two channels together; any other number of channels is
+    separated channel by channel, so permuting channels permutes the outputs.
 
     Args:
         recipe: Names stems, front-end and generator.
@@ -44,7 +44,7 @@ class Separator(nn.Module):
         self.bands = build_bands(recipe.frontend)
         generator = build_generator(recipe.generator, len(recipe.stems), self.bands.bands)
         # Convolutions are up to 1.5 times as fast on a CPU when channels lie innermost.
-        self.generator = generator.to(memory_format=torch.channels_last)
+        self.generator: nn.Module = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, model: str | Path, device: str | torch.device = "cpu") -> Separator:
