@@ -1,8 +1,9 @@
 """The classic spectrogram-mask U-Net.
 
-Jansson et al., "Singing voice separation with deep U-Net convolutional networks" (ISMIR 2017), in the shape that Spleeter
-made popular (Hennequin et al., JOSS 2020), with two changes: one network serves all stems through a softmax, so the masks
-sum to one, and it sees logarithms of magnitudes with one normalisation a band, so that level and timbre are learnt sooner.
+Jansson et al., "Singing voice separation with deep U-Net convolutional networks" (ISMIR 2017), in the shape that
+Spleeter made popular (Hennequin et al., JOSS 2020), with two changes: one network serves all stems through a softmax,
+so the masks sum to one, and it sees logarithms of magnitudes with one normalisation a band, so that level and timbre
+are learnt sooner.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class ClassicUNet(nn.Module):
         """Normalised log magnitudes and the ramp over frequency: `[B, C, F, N] -> [B, C + 1, F, N]`."""
         batch, channels, bands, frames = magnitudes.shape
         logs = torch.log(magnitudes + LOG_FLOOR)
-        # One mean and deviation per band, shared by channels: the band axis stands where BatchNorm1d wants its channels.
+        # One mean and deviation a band, shared by channels: the band axis stands where BatchNorm1d wants its channels.
         flat = logs.transpose(1, 2).reshape(batch, bands, channels * frames)
         normalised = self.normalise(flat).reshape(batch, bands, channels, frames).transpose(1, 2)
         position = self.get_buffer("position").to(normalised.dtype).expand(batch, 1, bands, frames)
@@ -100,9 +101,7 @@ class _Up(nn.Sequential):
 
     def __init__(self, size_in: int, size_out: int, kernel: int, dropout: float) -> None:
         super().__init__(
-            nn.ConvTranspose2d(
-                size_in, size_out, kernel, stride=2, padding=kernel // 2, output_padding=1, bias=False
-            ),
+            nn.ConvTranspose2d(size_in, size_out, kernel, stride=2, padding=kernel // 2, output_padding=1, bias=False),
             nn.BatchNorm2d(size_out),
             nn.ReLU(inplace=True),
             nn.Dropout2d(dropout),

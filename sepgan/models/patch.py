@@ -1,11 +1,13 @@
 """A conditional patch discriminator on magnitudes.
 
 Isola et al., "Image-to-image translation with conditional adversarial networks" (CVPR 2017): many small judgements over
-patches of time and frequency instead of one over the whole. It sees the stem together with the mixture, so a stem must be
-plausible for this mixture and not merely plausible.
+patches of time and frequency instead of one over the whole. It sees the stem together with the mixture, so a stem
+must be plausible for this mixture and not merely plausible.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,8 @@ class PatchDiscriminator(nn.Module):
     """Judge stems, given their mixture, patch by patch.
 
     One network serves all stems; which one it looks at is told by a learnt bias after the first convolution. Spectral
-    normalisation (Miyato et al., 2018) keeps it Lipschitz, and no batch statistics tie the judgements of a batch together.
+    normalisation (Miyato et al., 2018) keeps it Lipschitz, and no batch statistics tie the judgements of a batch
+    together.
 
     Args:
         config: Widths of the levels and the compression of magnitudes.
@@ -39,7 +42,7 @@ class PatchDiscriminator(nn.Module):
         self.first = spectral_norm(nn.Conv2d(2 * channels, widths[0], KERNEL, stride=2, padding=1))
         self.label = nn.Embedding(stems, widths[0])
         layers: list[nn.Module] = [nn.LeakyReLU(LEAK)]
-        for size_in, size_out in zip(widths[:-1], widths[1:], strict=True):
+        for size_in, size_out in pairwise(widths):
             layers += [
                 spectral_norm(nn.Conv2d(size_in, size_out, KERNEL, stride=2, padding=1)),
                 nn.LeakyReLU(LEAK),
