@@ -38,7 +38,9 @@ def scan(source: SourceRecipe, roots: Mapping[str, Path]) -> list[Track]:
     root = roots.get(source.root, Path(source.root))
     if source.root not in roots and not root.is_dir():
         raise DatasetError(f"the recipe needs dataset '{source.root}': give its folder with --data {source.root}=PATH")
-    tracks = [track for track in DATASETS[source.kind](root, source.split) if fnmatch.fnmatch(track.name, source.include)]
+    tracks = [
+        track for track in DATASETS[source.kind](root, source.split) if fnmatch.fnmatch(track.name, source.include)
+    ]
     if not tracks:
         raise DatasetError(f"no track of '{root}' ({source.split}) matches '{source.include}'")
     if source.kind == "singles":

@@ -1,12 +1,12 @@
 """Random excerpts for training: crop, remix over songs, gain, panning, channel swap.
 
 An excerpt is a list of sounds that sum to the mixture. Each sound *covers* one or more stems of the model: a drum stem
-covers `drums`; an `accompaniment` covers everything but the vocals; the `other` of a song without a bass stem covers `other`
-and `bass`, because its bass line lies inside it. Stems that are covered together form a group, and the loss sees the sum
-of a group. So no stem is ever taught a silence that is not known to be true.
+covers `drums`; an `accompaniment` covers everything but the vocals; the `other` of a song without a bass stem covers
+`other` and `bass`, because its bass line lies inside it. Stems that are covered together form a group, and the loss
+sees the sum of a group. So no stem is ever taught a silence that is not known to be true.
 
-Excerpt number `i` depends on the seed and `i` alone: any number of workers gives the same data, and a resumed run goes on
-with the excerpt it stopped before.
+Excerpt number `i` depends on the seed and `i` alone: any number of workers gives the same data, and a resumed run
+goes on with the excerpt it stopped before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sepgan.data import scan
-from sepgan.data.store import FULL_SCALE, SampleStore, native_band_hz
+from sepgan.data.store import FULL_SCALE, Samples, SampleStore, native_band_hz
 from sepgan.data.track import ACCOMPANIMENT, Track
 from sepgan.errors import DatasetError
 from sepgan.recipe import DataRecipe, Recipe, SourceRecipe
@@ -33,7 +33,10 @@ TRIES = 3  # to find a crop that is not silent; stems rest often, and some rests
 
 
 class Batch(NamedTuple):
-    """What one step sees. `targets[:, g]` is the sum of the stems `s` with `groups[:, g, s] = 1`; empty groups are zero."""
+    """What one step sees.
+
+    `targets[:, g]` is the sum of the stems `s` with `groups[:, g, s] = 1`; those of empty groups are zero.
+    """
 
     mixture: Tensor  # [B, C, T]
     targets: Tensor  # [B, G, C, T], G = S
@@ -45,7 +48,7 @@ class Batch(NamedTuple):
 class Sound:
     """One decoded stem and the model's stems that it covers."""
 
-    samples: NDArray[np.int16]  # [T, C]
+    samples: Samples | NDArray[np.int16]  # [T, C]
     covers: frozenset[int]
     band_hz: float
 
@@ -112,7 +115,7 @@ class Excerpts(Dataset[Batch]):
         """Return one excerpt, without the batch axis."""
         rng = np.random.default_rng((self.seed, self.first + index))
         source = self._choose_source(rng, range(len(self.songs)))
-        song = self.songs[source][rng.integers(len(self.songs[source]))]
+        song = self.songs[source][int(rng.integers(len(self.songs[source])))]
         remix = rng.random() < self.config.remix
         if remix or self._open_stems(song.sounds):
             sounds = self._remix(rng, song, remix)
@@ -141,7 +144,8 @@ class Excerpts(Dataset[Batch]):
             fitting = [covers for covers in self.by_cover if covers <= missing]
             if not fitting:
                 break
-            # Weigh by how many sources can give it: whole accompaniments must not crowd out single stems, or the reverse.
+            # Weigh by how many sources can give it, so that whole accompaniments and single stems do not crowd each
+            # other out.
             odds = np.array([sum(self.shares[source] for source, _ in self.by_cover[covers]) for covers in fitting])
             covers = fitting[rng.choice(len(fitting), p=odds / odds.sum())]
             sounds.append(self._draw(rng, covers))
@@ -174,10 +178,12 @@ class Excerpts(Dataset[Batch]):
     def _cut(self, sound: Sound, start: int) -> NDArray[np.float32]:
         """`[C, T]` float32, padded with zeros where the song ends."""
         piece = np.asarray(sound.samples[start : start + self.samples], dtype=np.float32).T / FULL_SCALE
-        if piece.shape[0] != self.channels:  # mono to all channels; more channels than the model's: the first ones
-            piece = np.repeat(piece, self.channels, 0) if piece.shape[0] == 1 else piece[: self.channels]
-            if piece.shape[0] < self.channels or self.channels == 1:
-                piece = np.repeat(piece.mean(0, keepdims=True), self.channels, 0)
+        if self.channels == 1:
+            piece = piece.mean(0, keepdims=True)
+        elif piece.shape[0] == 1:
+            piece = np.repeat(piece, self.channels, 0)
+        else:  # of surround sound the front pair
+            piece = piece[: self.channels]
         return np.pad(piece, ((0, 0), (0, self.samples - piece.shape[1])))
 
     def _augment(self, rng: np.random.Generator, crop: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -275,7 +281,8 @@ def open_songs(
         without = next((track for track in tracks if not track.stems), None)
         if without is not None:
             raise DatasetError(
-                f"'{without.name}' of {source.kind} '{source.root}' has no stems: it can feed `separate`, not this training"
+                f"'{without.name}' of {source.kind} '{source.root}' has no stems: "
+                "it can feed `separate`, not this training"
             )
         songs = []
         for track in tracks:

@@ -1,7 +1,8 @@
 """MUSDB18 and MUSDB18-HQ (Rafii et al., 2017): 100 training and 50 test songs with four stems, for academic use.
 
-MUSDB18 comes as Native Instruments `.stem.mp4` files (five AAC streams, nothing above 16 kHz), MUSDB18-HQ as WAV folders.
-Splits are `train` (86 songs without the validation list), `valid` (the 14 songs below), `train+valid` and `test`.
+MUSDB18 comes as Native Instruments `.stem.mp4` files (five AAC streams, nothing above 16 kHz), MUSDB18-HQ as WAV
+folders. Splits are `train` (86 songs without the validation list), `valid` (the 14 songs below), `train+valid` and
+`test`.
 """
 
 from __future__ import annotations
@@ -58,11 +59,14 @@ def musdb18hq(root: Path, split: str) -> list[Track]:
         DatasetError: The folder is absent, the split unknown, a song incomplete, or there is no song.
     """
     base = _base(root, split)
-    tracks = folder(base, "")
-    for track in tracks:
+    tracks = []
+    for track in folder(base, ""):
         missing = [stem for stem in STREAMS[1:] if stem not in track.stems]
         if missing:
             raise DatasetError(f"'{base / track.name}' lacks {', '.join(missing)}: MUSDB18-HQ songs have four stems")
+        # Some copies hold further sums, such as an accompaniment; they would count twice in a mixture.
+        stems = {stem: track.stems[stem] for stem in STREAMS[1:]}
+        tracks.append(Track(track.name, split, stems, track.mixture))
     return _select(tracks, split, f"no track in '{base}': expected <song>/<stem>.wav")
 
 
@@ -71,7 +75,9 @@ def _base(root: Path, split: str) -> Path:
         raise DatasetError(f"MUSDB18 has no split '{split}': choose one of {', '.join(SPLITS)}")
     base = root / ("test" if split == "test" else "train")
     if not base.is_dir():
-        raise DatasetError(f"'{base}' does not exist: --data or --root must name the folder that holds train/ and test/")
+        raise DatasetError(
+            f"'{base}' does not exist: --data or --root must name the folder that holds train/ and test/"
+        )
     return base
 
 

@@ -1,4 +1,4 @@
-"""Decode every stem once to int16 memory maps, so that random excerpts cost a copy and not a decoder.
+"""Decode every stem once to int16 files, so that random excerpts cost a copy and not a decoder.
 
 Files are keyed by path, size, modification time, stream and rate, and written atomically: a run that was killed while
 decoding goes on where it stopped, and a changed song is decoded anew.
@@ -6,6 +6,7 @@ decoding goes on where it stopped, and a changed song is decoded anew.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -20,11 +21,35 @@ from sepgan.errors import AudioError, OutputError
 FULL_SCALE = 16384.0  # int16 counts of 1.0: stems of a loud mix may exceed full scale by up to 6 dB
 
 
-class SampleStore:
-    """Memory maps of decoded stems in one folder.
+class Samples:
+    """The decoded samples `[T, C]` of one stem on disk, read a slice at a time.
+
+    No file stays open between reads: a map keeps a file handle, and a collection of a thousand stems would exceed the
+    256 or 1024 that systems allow a process by default.
 
     Args:
-        folder: Where the maps live; made when needed.
+        path: A file of `numpy.save`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._length = len(np.load(path, mmap_mode="r"))
+
+    def __len__(self) -> int:
+        """Number of samples T."""
+        return self._length
+
+    def __getitem__(self, window: slice) -> NDArray[np.int16]:
+        """Return a copy of the samples in a window, `[n, C]`."""
+        samples: NDArray[np.int16] = np.array(np.load(self.path, mmap_mode="r")[window])
+        return samples
+
+
+class SampleStore:
+    """Decoded stems in one folder.
+
+    Args:
+        folder: Where they live; made when needed.
         sample_rate: Hz, to which everything is resampled.
     """
 
@@ -32,8 +57,8 @@ class SampleStore:
         self.folder = folder
         self.sample_rate = sample_rate
 
-    def open(self, track: Track) -> dict[str, NDArray[np.int16]]:
-        """Return int16 maps `[T, C]` of a track's stems, decoding what is not there yet.
+    def open(self, track: Track) -> dict[str, Samples]:
+        """Return the int16 samples `[T, C]` of a track's stems, decoding what is not there yet.
 
         Raises:
             AudioError: A file cannot be decoded or holds values that are no numbers.
@@ -44,11 +69,13 @@ class SampleStore:
             stems, _ = load_stems(track, self.sample_rate)
             for stem, file in files.items():
                 self._write(file, track, stem, stems[stem])
-        return {stem: np.load(file, mmap_mode="r") for stem, file in files.items()}
+        return {stem: Samples(file) for stem, file in files.items()}
 
     def _write(self, file: Path, track: Track, stem: str, waveform: NDArray[np.float32]) -> None:
         if not np.isfinite(waveform).all():
-            raise AudioError(f"'{stem}' of '{track.name}' holds samples that are no numbers: repair or leave out the file")
+            raise AudioError(
+                f"'{stem}' of '{track.name}' holds samples that are no numbers: repair or leave out the file"
+            )
         counts = np.clip(np.rint(waveform.T * FULL_SCALE), -32768, 32767).astype(np.int16)
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
@@ -57,12 +84,17 @@ class SampleStore:
                 np.save(handle, np.ascontiguousarray(counts))
             os.replace(temporary, file)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"cache folder '{self.folder}' cannot be written: {error}; set data.cache to another") from error
+            raise OutputError(
+                f"cache folder '{self.folder}' cannot be written: {error}; set data.cache to another"
+            ) from error
+        finally:  # also when interrupted; after a success there is nothing left under this name
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def _key(self, source: AudioSource) -> str:
         state = source.path.stat()
-        text = f"{source.path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{source.stream}|{self.sample_rate}|{FULL_SCALE}"
+        seen = f"{source.path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{source.stream}"
+        text = f"{seen}|{self.sample_rate}|{FULL_SCALE}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -29,8 +29,8 @@ class AudioSource:
 class Track:
     """A song and the stems that are known of it.
 
-    `stems` may be empty (a corpus of mixtures), may lack some stems (absent is not silent), and may hold `accompaniment`
-    instead of single stems. Without a mixture file the mixture is the sum of the stems.
+    `stems` may be empty (a corpus of mixtures), may lack some stems (absent is not silent), and may hold
+    `accompaniment` instead of single stems. Without a mixture file the mixture is the sum of the stems.
     """
 
     name: str
@@ -63,13 +63,17 @@ def load_stems(track: Track, sample_rate: int | None = None) -> tuple[dict[str, 
         else:
             streams, rate = decoded[source.path]
             if source.stream >= len(streams):
-                raise DatasetError(f"'{source.path}' has {len(streams)} audio streams, '{stem}' should be stream {source.stream}")
+                raise DatasetError(
+                    f"'{source.path}' has {len(streams)} audio streams, '{stem}' should be stream {source.stream}"
+                )
             waveforms[stem] = streams[source.stream]
         rates.add(rate)
     shapes = {stem: waveform.shape for stem, waveform in waveforms.items()}
     if len(rates) > 1 or len(set(shapes.values())) > 1:
         seen = ", ".join(f"{stem} {shape[0]} x {shape[1]}" for stem, shape in shapes.items())
-        raise DatasetError(f"stems of '{track.name}' differ ({seen}; {sorted(rates)} Hz): make them equal in rate and length")
+        raise DatasetError(
+            f"stems of '{track.name}' differ ({seen}; {sorted(rates)} Hz): make them equal in rate and length"
+        )
     if not rates:
         raise DatasetError(f"track '{track.name}' has no stems: it can feed `separate`, not training or evaluation")
     rate = rates.pop()
