@@ -9,7 +9,7 @@ LEVEL_FLOOR = 1e-2  # magnitudes below this mean level count as silence and are 
 
 
 def grouped_l1(estimates: Tensor, targets: Tensor, groups: Tensor, level: Tensor, band_mask: Tensor) -> Tensor:
-    """Mean absolute error between the sums of estimates in each group and their target, relative to the mixture's level.
+    """Mean absolute error between each group's sum of estimates and its target, relative to the mixture's level.
 
     Args:
         estimates: Masked magnitudes of the stems, `[B, S, C, F, N]`.
@@ -35,8 +35,8 @@ def grouped_l1(estimates: Tensor, targets: Tensor, groups: Tensor, level: Tensor
 def phase_sensitive(stems: Tensor, mixture: Tensor, level: Tensor) -> Tensor:
     """Part of each stem's spectrum in phase with the mixture, which is what a real mask can reach.
 
-    `|S| cos(angle(S) - angle(X))`, clipped to `[0, |X|]` (Erdogan et al., ICASSP 2015, eq. 10). Before clipping, the values
-    of all stems sum to the magnitude of the mixture.
+    `|S| cos(angle(S) - angle(X))`, clipped to `[0, |X|]` (Erdogan et al., ICASSP 2015, eq. 10). Before clipping, the
+    values of all stems sum to the magnitude of the mixture.
 
     Args:
         stems: Complex, `[B, G, C, F, N]`.
@@ -53,7 +53,9 @@ def phase_sensitive(stems: Tensor, mixture: Tensor, level: Tensor) -> Tensor:
 
 
 def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Least-squares loss of the discriminator: `((D(x) - 1)^2 + D(G)^2) / 2` (Mao et al., ICCV 2017, eq. 9 with a=0, b=1).
+    """Least-squares loss of the discriminator: `((D(x) - 1)^2 + D(G)^2) / 2`.
+
+    Mao et al., ICCV 2017, eq. 9 with a=0, b=1.
 
     >>> float(lsgan_discriminator(torch.ones(2), torch.zeros(2)))
     0.0

@@ -63,7 +63,9 @@ def load(path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.
             optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
     except RuntimeError as error:
         summary = str(error).splitlines()[0]
-        raise CheckpointError(f"training state '{path}' does not fit this recipe: {summary}; use another --out") from error
+        raise CheckpointError(
+            f"training state '{path}' does not fit this recipe: {summary}; use another --out"
+        ) from error
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,50 +26,21 @@ from sepgan import checkpoint
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.data.excerpts import Batch, Excerpts, open_songs
 from sepgan.data.store import SampleStore
-from sepgan.errors import CheckpointError, OutputError, RecipeError
+from sepgan.errors import CheckpointError, OutputError, RecipeError, SepganError
 from sepgan.recipe import Recipe, to_dict
 from sepgan.separator import Separator
 from sepgan.training import state
 from sepgan.training.adversary import Adversary, Judged, select_single_stems
-from sepgan.training.losses import grouped_l1, phase_sensitive
+from sepgan.training.losses import grouped_l1
 from sepgan.training.runlog import RunLog
+from sepgan.training.spectra import analyse
 from sepgan.training.validation import open_validation, validate
 
 logger = logging.getLogger(__name__)
 
+NO_SCORE_DB = -1e9  # stands for minus infinity, which JSON does not have
+
 Progress = Callable[[int, int, Mapping[str, float]], None]
-
-
-class Spectra(NamedTuple):
-    """A batch as the network sees it: magnitudes in bands."""
-
-    mixture: Tensor  # [B, C, F, N]
-    magnitudes: Tensor | None  # [B, G, C, F, N], of the true groups; None when nobody asked for them
-    targets: Tensor  # [B, G, C, F, N], what the masked mixture should be
-    groups: Tensor  # [B, G, S]
-    band_mask: Tensor  # [B, F]
-
-
-def analyse(separator: Separator, batch: Batch, reconstruction: str, judged: bool) -> Spectra:
-    """Return a batch in bands.
-
-    Args:
-        separator: Owns the front-end.
-        batch: Waveforms.
-        reconstruction: `magnitude` or `phase_sensitive`, the target of the L1 loss.
-        judged: Whether the adversary will look at the true magnitudes; they cost a third of the analysis.
-    """
-    with torch.no_grad():
-        mixture = separator.stft(batch.mixture)
-        level = mixture.abs()
-        stems = separator.stft(batch.targets)
-        sensitive = reconstruction == "phase_sensitive"
-        magnitudes = separator.bands(stems.abs()) if judged or not sensitive else None
-        targets = separator.bands(phase_sensitive(stems, mixture, level)) if sensitive else magnitudes
-        assert targets is not None
-        centres_hz = separator.bands.centres_hz(separator.sample_rate).to(batch.band_hz.device)
-        band_mask = (centres_hz[None] <= batch.band_hz[:, None]).to(targets.dtype)
-        return Spectra(separator.bands(level), magnitudes, targets, batch.groups, band_mask)
 
 
 class Trainer:
@@ -85,11 +56,17 @@ class Trainer:
     Raises:
         DatasetError: A dataset is absent or empty.
         OutputError: The folder cannot be written.
-        RecipeError: The recipe names no training data.
+        RecipeError: The recipe names no training data, or excerpts too short for the adversary.
     """
 
     def __init__(
-        self, recipe: Recipe, out: Path, roots: Mapping[str, Path], *, device: str = "auto", progress: Progress | None = None
+        self,
+        recipe: Recipe,
+        out: Path,
+        roots: Mapping[str, Path],
+        *,
+        device: str = "auto",
+        progress: Progress | None = None,
     ) -> None:
         if not recipe.data.train:
             raise RecipeError(f"recipe '{recipe.name}' names no training data: add data.train")
@@ -102,10 +79,11 @@ class Trainer:
             raise OutputError(f"run folder '{out}' cannot be made: {error}; choose another --out") from error
         self.fabric = Fabric(accelerator=device, devices=1, precision=recipe.train.precision)
         torch.manual_seed(recipe.seed)
-        self.separator = self.fabric.to_device(Separator(recipe))
+        self.separator = Separator(recipe)
+        _check_excerpts(self.separator)
+        self.fabric.to_device(self.separator)
         if recipe.train.fine_tune:
-            _, weights = checkpoint.read(checkpoint.find(recipe.train.fine_tune))
-            self._take_weights(weights)
+            self._take_weights(*checkpoint.read(checkpoint.find(recipe.train.fine_tune)))
         self.average = copy.deepcopy(self.separator).eval()
         # The convolution weights only: shrinking normalisation and biases towards zero helps nothing.
         decayed = [weight for weight in self.separator.generator.parameters() if weight.ndim > 1]
@@ -119,6 +97,8 @@ class Trainer:
         self.optimiser: torch.optim.Optimizer
         self.generator, self.optimiser = self.fabric.setup(self.separator.generator, optimiser)
         self.adversary = Adversary(recipe.adversary, len(recipe.stems), recipe.generator.channels, self.fabric)
+        # Dropout must not depend on how many random numbers the discriminator's first weights took.
+        torch.manual_seed(recipe.seed)
         store = SampleStore(Path(recipe.data.cache) if recipe.data.cache else out / "cache", self.separator.sample_rate)
         self.songs = open_songs(recipe, roots, store, logger.info)
         self.validation = open_validation(recipe, roots, store)
@@ -127,7 +107,12 @@ class Trainer:
         self.seconds = 0.0
         self.scores: dict[str, float] = {}
 
-    def _take_weights(self, weights: dict[str, Tensor]) -> None:
+    def _take_weights(self, header: CheckpointHeader, weights: Mapping[str, Tensor]) -> None:
+        if header.stems != self.recipe.stems:
+            raise CheckpointError(
+                f"model '{self.recipe.train.fine_tune}' has the stems {', '.join(header.stems)}, the recipe "
+                f"{', '.join(self.recipe.stems)}: give both the same stems in the same order"
+            )
         try:
             self.separator.load_weights(weights)
         except RuntimeError as error:
@@ -160,9 +145,12 @@ class Trainer:
         metadata, _ = checkpoint.read_tensors(path)
         before = json.loads(metadata.get("state", "{}")).get("recipe")
         if before is not None and _comparable(before) != _comparable(to_dict(self.recipe)):
-            raise CheckpointError(f"'{path}' was made by another recipe: use another --out, or --no-resume to start again")
+            raise CheckpointError(
+                f"'{path}' was made by another recipe: use another --out, or --no-resume to start again"
+            )
         stored = state.load(path, self._modules, self._optimisers)
-        self.step, self.best, self.seconds = stored["step"], stored["best"], stored["seconds"]
+        self.step, self.seconds = stored["step"], stored["seconds"]
+        self.best = stored["best"] if stored["best"] > NO_SCORE_DB else -math.inf
         self.scores = stored["scores"]
         return True
 
@@ -217,11 +205,26 @@ class Trainer:
             loss = loss + weight * adversarial
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.generator, self.optimiser, max_norm=config.clip_norm)
+        norm = self.fabric.clip_gradients(
+            self.generator, self.optimiser, max_norm=config.clip_norm, error_if_nonfinite=False
+        )
         measured["gradient_norm"] = float(norm) if norm is not None else math.nan
+        self._refuse_divergence(measured)
         self.optimiser.step()
         self._average_weights()
         return measured
+
+    def _refuse_divergence(self, measured: Mapping[str, float]) -> None:
+        """Stop before numbers that are none reach the weights, so that what is saved stays usable."""
+        watched = ["reconstruction", "adversarial"]
+        if self.recipe.train.precision != "16-mixed":  # there gradients overflow now and then; their steps are skipped
+            watched.append("gradient_norm")
+        bad = [key for key in watched if not math.isfinite(measured.get(key, 0.0))]
+        if bad:
+            raise SepganError(
+                f"training diverged at step {self.step}: {bad[0]} is {measured[bad[0]]}; "
+                "lower train.learning_rate and start again, or fine-tune from the last checkpoint"
+            )
 
     def _average_weights(self) -> None:
         """Exponential moving average of the generator, with a short memory at first so that the start is forgotten."""
@@ -248,9 +251,16 @@ class Trainer:
             count=(config.steps - self.step) * config.batch_size,
         )
         loader: DataLoader[Batch] = DataLoader(
-            excerpts, batch_size=config.batch_size, num_workers=self.recipe.data.workers, drop_last=True
+            excerpts,
+            batch_size=config.batch_size,
+            num_workers=self.recipe.data.workers,
+            drop_last=True,
+            # A loader draws a number when it starts; from the global generator that would shift the dropout of a run
+            # that goes on.
+            generator=torch.Generator(),
         )
-        yield from self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        for batch in self.fabric.setup_dataloaders(loader, use_distributed_sampler=False):
+            yield Batch(*batch)
 
     def _validate(self, log: RunLog) -> None:
         self.scores = validate(self.average, self.validation)
@@ -265,7 +275,7 @@ class Trainer:
         """Write the state of the run and the newest model."""
         progress = {
             "step": self.step,
-            "best": self.best if math.isfinite(self.best) else -1e9,
+            "best": max(self.best, NO_SCORE_DB),
             "seconds": self.seconds,
             "scores": self.scores,
             "recipe": to_dict(self.recipe),
@@ -274,9 +284,10 @@ class Trainer:
         self._write_model("last")
 
     def _write_model(self, name: str) -> None:
-        dtype = torch.float16 if self.recipe.train.weights_dtype == "float16" else torch.float32
+        # Only kernels are halved: they are nearly all of the size, and a running variance may exceed what 16 bits hold.
+        halved = self.recipe.train.weights_dtype == "float16"
         weights = {
-            key: value.to(dtype) if value.is_floating_point() else value
+            key: value.half() if halved and value.ndim > 1 else value
             for key, value in self.average.generator.state_dict().items()
         }
         header = CheckpointHeader(
@@ -290,7 +301,7 @@ class Trainer:
             seconds_trained=round(self.seconds, 1),
             machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {self.fabric.device}",
             versions={"sepgan": version("sepgan"), "torch": torch.__version__, "numpy": np.__version__},
-            scores={key: round(value, 3) for key, value in self.scores.items()},
+            scores={key: round(value, 3) for key, value in self.scores.items() if math.isfinite(value)},
         )
         checkpoint.write(self.out / f"{name}{checkpoint.SUFFIX}", header, weights)
 
@@ -305,8 +316,8 @@ class Trainer:
             }
 
     def _finish(self) -> Path:
-        best = self.out / f"best{checkpoint.SUFFIX}"
-        return best if best.is_file() else self.out / f"last{checkpoint.SUFFIX}"
+        # Without a score of this run, a best model in its folder is one of an earlier run.
+        return self.out / f"{'best' if math.isfinite(self.best) else 'last'}{checkpoint.SUFFIX}"
 
 
 def learning_rate_at(step: int, recipe: Recipe) -> float:
@@ -342,6 +353,18 @@ def train(
     if resume and trainer.resume():
         logger.info("resumed at step %d of %d", trainer.step, recipe.train.steps)
     return trainer.fit()
+
+
+def _check_excerpts(separator: Separator) -> None:
+    """Refuse excerpts that the discriminator halves away."""
+    recipe = separator.recipe
+    levels = len(recipe.adversary.widths)
+    frames = 1 + separator.excerpt_samples(recipe.data.excerpt_s) // recipe.frontend.hop_length
+    if recipe.adversary.weight > 0 and min(frames, separator.bands.bands) < 2**levels:
+        raise RecipeError(
+            f"adversary.widths has {levels} levels, which need {2**levels} frames and bands; data.excerpt_s gives "
+            f"{frames} frames, the front-end {separator.bands.bands} bands"
+        )
 
 
 def _comparable(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ def open_validation(recipe: Recipe, roots: Mapping[str, Path], store: SampleStor
 def validate(separator: Separator, songs: Sequence[ValidationSong]) -> dict[str, float]:
     """Return global SDR in dB: mean over songs for each source and stem, and the mean of all those as `mean`.
 
-    Stems that lie inside another one (a bass line inside `other`) are scored as their sum, and silent references not at all.
+    Stems that lie inside another one (a bass line inside `other`) are scored as their sum, and silent references not
+    at all.
     """
     device = separator.stft.window.device
     sums: dict[str, list[float]] = {}
@@ -66,5 +68,5 @@ def validate(separator: Separator, songs: Sequence[ValidationSong]) -> dict[str,
             score = global_sdr(reference.to(device)[None], estimate[None])
             sums.setdefault(f"{song.source}/{stem}", []).append(float(score))
     scores = {key: float(np.mean(values)) for key, values in sorted(sums.items())}
-    scores["mean"] = float(np.mean(list(scores.values())))
+    scores["mean"] = float(np.mean(list(scores.values()))) if scores else math.nan
     return scores
