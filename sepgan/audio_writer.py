@@ -28,24 +28,23 @@ def quantise(
     """Round samples to the steps of an integer format.
 
     Args:
-        waveform: samples of any shape; what lies outside [-1, 1) is clipped.
+        waveform: samples of any shape. Those beyond full scale become steps that the format does not have.
         bits: depth of the format.
         noise: adds triangular dither of +-1 step before rounding, so that the error is noise and not distortion
             (Lipshitz, Wannamaker and Vanderkooy, 1992). Samples that lie on a step already stay: they have no error,
             and silence stays silent.
 
     >>> quantise(np.array([-2.0, 0.25, 0.99999], np.float32), 16).tolist()
-    [-32768, 8192, 32767]
+    [-65536, 8192, 32768]
     """
-    full_scale = 2 ** (bits - 1)
-    scaled = waveform * np.float32(full_scale)
+    scaled = waveform * np.float32(2 ** (bits - 1))
     steps = np.rint(scaled)
     if noise is not None:
         shape = scaled.shape
         dither = noise.random(shape, np.float32) - noise.random(shape, np.float32)
         steps = np.where(steps == scaled, steps, np.rint(scaled + dither))
-    clipped: npt.NDArray[np.int32] = np.clip(steps, -full_scale, full_scale - 1).astype(np.int32)
-    return clipped
+    integers: npt.NDArray[np.int32] = steps.astype(np.int32)
+    return integers
 
 
 class AudioWriter:
@@ -102,7 +101,7 @@ class AudioWriter:
             raise UsageError(f"{kind} files cannot hold {channels} channels at {sample_rate} Hz ({error})") from error
 
     def write(self, block: npt.NDArray[np.float32]) -> None:
-        """Append samples `[C, n]` in [-1, 1]."""
+        """Append samples `[C, n]`; integer formats clip what lies outside [-1, 1)."""
         if self._bits is None:
             self._append(block)
         else:
@@ -110,6 +109,9 @@ class AudioWriter:
 
     def write_steps(self, steps: npt.NDArray[np.int32]) -> None:
         """Append samples `[C, n]` that `quantise` has rounded already."""
+        assert self._bits is not None
+        full_scale = 2 ** (self._bits - 1)
+        steps = np.clip(steps, -full_scale, full_scale - 1)
         # libsndfile takes integers from the top of their type.
         self._append(steps.astype(np.int16) if self._bits == 16 else steps << 8)
 
