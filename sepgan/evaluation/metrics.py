@@ -96,13 +96,16 @@ def framewise_sdr(
     hop = window if hop is None else hop
     frames = []
     for start in frame_starts(references.shape[-1], window, hop):
-        true = references[..., start : start + window].double()
-        estimate = estimates[..., start : start + window].double()
-        ratio = _db(_energy(true), _energy(true - estimate))
+        true, estimate = (signal[..., start : start + window] for signal in (references, estimates))
+        signal, distortion = _zeros(references), _zeros(references)
+        for true_block, estimate_block in _blocks(true, estimate):
+            signal += _energy(true_block)
+            distortion += _energy(true_block - estimate_block)
+        ratio = _db(signal, distortion)
         if silence is SilenceRule.MUSEVAL:
             undefined = ((true.sum(-2) == 0).all(-1) | (estimate.sum(-2) == 0).all(-1)).any(-1, keepdim=True)
         else:
-            undefined = (true == 0).all(-1).all(-1)
+            undefined = signal == 0
             ratio = ratio.clamp(MINIMUM_DB, MAXIMUM_DB)
         frames.append(ratio.masked_fill(undefined, torch.nan))
     return torch.stack(frames, -1)
@@ -154,24 +157,28 @@ def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
     Source: Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 3.
     """
     _check(references, estimates)
-    true_mean = torch.zeros(references.shape[:-1], dtype=torch.float64, device=references.device)
-    estimate_mean = torch.zeros_like(true_mean)
-    for true, estimate in _blocks(references, estimates):
-        true_mean += true.sum(-1) / references.shape[-1]
-        estimate_mean += estimate.sum(-1) / references.shape[-1]
+    samples = references.shape[-1]
     signal, power, product = _zeros(references), _zeros(references), _zeros(references)
-    for true, estimate in _centred(references, estimates, true_mean, estimate_mean):
+    true_sum = torch.zeros(references.shape[:-1], dtype=torch.float64, device=references.device)
+    estimate_sum = torch.zeros_like(true_sum)
+    for true, estimate in _blocks(references, estimates):
+        true_sum += true.sum(-1)
+        estimate_sum += estimate.sum(-1)
         signal += _energy(true)
         power += _energy(estimate)
         product += (true * estimate).sum((-2, -1))
-    scale = product / signal
+    silent = power == 0
+    signal -= true_sum.square().sum(-1) / samples
+    product -= (true_sum * estimate_sum).sum(-1) / samples
+    scale = (product / signal)[..., None, None]
+    offset = (scale * true_sum[..., None] - estimate_sum[..., None]) / samples
     distortion = _zeros(references)
     # A second pass, because |e|^2 - |a s|^2 loses all digits for a good estimate.
-    for true, estimate in _centred(references, estimates, true_mean, estimate_mean):
-        distortion += _energy(scale[..., None, None] * true - estimate)
-    ratio = _db(scale.square() * signal, distortion)
-    ratio = ratio.masked_fill((power == 0) & (signal > 0), MINIMUM_DB)
-    return ratio.clamp(MINIMUM_DB, MAXIMUM_DB).masked_fill(signal == 0, torch.nan)
+    for true, estimate in _blocks(references, estimates):
+        distortion += _energy(scale * true - estimate - offset)
+    ratio = _db(product.square() / signal, distortion)
+    ratio = ratio.masked_fill(silent & (signal > 0), MINIMUM_DB)
+    return ratio.clamp(MINIMUM_DB, MAXIMUM_DB).masked_fill(signal <= 0, torch.nan)
 
 
 def _check(references: Tensor, estimates: Tensor) -> None:
@@ -201,10 +208,3 @@ def _blocks(references: Tensor, estimates: Tensor) -> Iterator[tuple[Tensor, Ten
     length = max(1, _BLOCK_SAMPLES // rows) if references.device.type == "cpu" else references.shape[-1]
     for start in range(0, references.shape[-1], length):
         yield references[..., start : start + length].double(), estimates[..., start : start + length].double()
-
-
-def _centred(
-    references: Tensor, estimates: Tensor, true_mean: Tensor, estimate_mean: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for true, estimate in _blocks(references, estimates):
-        yield true - true_mean[..., None], estimate - estimate_mean[..., None]

@@ -18,6 +18,8 @@ from sepgan.evaluation import scores as files
 from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.scores import Scores, System, TrackScores
 
+SHOWN = 3  # undefined values that the table for the terminal spells out
+
 Row = Sequence[str]
 
 
@@ -57,7 +59,11 @@ class Report:
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             lines.append("  ".join(cells).rstrip())
-        lines += [f"{undefined} is undefined" for undefined in _undefined(self.scores)[:3]]
+        undefined = _undefined(self.scores)
+        lines += [f"{text} is undefined" for text in undefined[:SHOWN]]
+        lines += (
+            [f"and {len(undefined) - SHOWN} more like these, listed in report.md"] if len(undefined) > SHOWN else []
+        )
         return "\n".join(lines)
 
     def markdown(self) -> str:
@@ -210,7 +216,7 @@ def _heading(metric: Metric) -> str:
 
 def _gap(score: float, floor: float, oracle: float) -> str:
     closed = (score - floor) / (oracle - floor) if oracle != floor else math.nan
-    return "-" if math.isnan(closed) else f"{100 * closed:.0f} %"
+    return "-" if math.isnan(closed) else f"{round(100 * closed)} %"
 
 
 def _number(value: float) -> str:

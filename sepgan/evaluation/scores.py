@@ -31,6 +31,7 @@ from sepgan.evaluation.measures import Metric
 SCHEMA = "sepgan-scores"
 SCHEMA_VERSION = 1
 ALL = "*"  # the track of rows over the whole set
+STEM_ORDER = ("drums", "bass", "other", "vocals", "accompaniment")
 COLUMNS = ("system", "track", "stem", "metric", "statistic", "value")
 
 
@@ -80,8 +81,9 @@ class Scores:
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """Every stem that some track has, in order of first appearance."""
-        return tuple(dict.fromkeys(stem for track in self.tracks for stem in track.stems))
+        """Every stem that some track has, in MUSDB18's order, then the others as they come."""
+        found = dict.fromkeys(stem for track in self.tracks for stem in track.stems)
+        return tuple(sorted(found, key=lambda stem: STEM_ORDER.index(stem) if stem in STEM_ORDER else len(STEM_ORDER)))
 
     def of_track(self, track: TrackScores, system: str, stem: str, metric: Metric) -> float:
         """A track's score, the median over frames of a framewise metric; NaN where undefined or absent."""
