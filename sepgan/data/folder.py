@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sepgan.data.track import ACCOMPANIMENT, AudioSource, Track, audio_files, song_folders
+from sepgan.data.track import ACCOMPANIMENT, AudioSource, Track, audio_files, song_folders, split_folder
 from sepgan.errors import DatasetError
 
 
@@ -51,9 +51,7 @@ def singles(root: Path, split: str) -> list[Track]:
     Raises:
         DatasetError: The folder is absent or holds no audio.
     """
-    base = root / split if split else root
-    if not base.is_dir():
-        raise DatasetError(f"dataset folder '{base}' does not exist: check --data or --root")
+    base = split_folder(root, split)
     tracks = [Track(name, split, {"solo": AudioSource(path)}) for name, path in audio_files(base).items()]
     if not tracks:
         raise DatasetError(f"no recording in '{base}': expected wav, flac, ogg or mp3 files in it")

@@ -95,8 +95,8 @@ def load_mixture(track: Track, sample_rate: int | None = None) -> tuple[NDArray[
     return audio.read(track.mixture.path, stream=track.mixture.stream, sample_rate=sample_rate)
 
 
-def song_folders(root: Path, split: str) -> list[Path]:
-    """Return the folders below `root/split` (or below `root` where there is no such split), sorted.
+def split_folder(root: Path, split: str) -> Path:
+    """Return `root/split`, or `root` where the split has no name.
 
     Raises:
         DatasetError: The root is absent or unreadable, or the split is missing while others are there.
@@ -109,6 +109,16 @@ def song_folders(root: Path, split: str) -> list[Path]:
         raise DatasetError(f"'{root}' has no split '{split}': it holds {', '.join(folders[:8]) or 'no folders'}")
     if not os.access(base, os.R_OK | os.X_OK):
         raise DatasetError(f"dataset folder '{base}' cannot be read: check its permissions")
+    return base
+
+
+def song_folders(root: Path, split: str) -> list[Path]:
+    """Return the folders below `root/split`, sorted and without hidden ones.
+
+    Raises:
+        DatasetError: As `split_folder`.
+    """
+    base = split_folder(root, split)
     return sorted(entry for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
