@@ -1,4 +1,4 @@
-"""Audio files to float32 arrays `[C, T]`, whole or block by block, and exact-length resampling.
+"""Audio files to float32 arrays `[C, T]`, whole or block by block.
 
 soundfile decodes first (WAV, FLAC, Ogg, MP3); PyAV takes what it cannot open (MP4, M4A, MKV, several streams in one
 file) and MP3 files without a length header, which libsndfile would cut short without a word. Everything that enters the
@@ -6,6 +6,7 @@ program passes these doors, so they refuse what is missing, empty, cut off or no
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +14,19 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import soundfile
-import soxr
 
 from sepgan.audio_headers import has_mp3_length, has_ogg_end, missing_riff_bytes
 from sepgan.errors import AudioError
-
-Waveform = npt.NDArray[np.float32]
+from sepgan.resampling import Resampler as Resampler
+from sepgan.resampling import Waveform as Waveform
+from sepgan.resampling import fit
+from sepgan.resampling import resample as resample
 
 _log = logging.getLogger(__name__)
 
 _MIN_FRAMES = 2  # one sample has no rate, so it is no sound
 _CHUNK_FRAMES = 65536  # 1.5 s at 44.1 kHz: what is decoded at once when blocks are cut
-_PREROLL_FRAMES = 16384  # lossy decoders need frames before the wanted one to give the same samples as without a seek
 _DURATION_SLACK_S = 0.1  # MP4 durations may differ from the decoded length by a few codec frames
 _FULL_SCALE = {"uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 
@@ -76,8 +76,9 @@ def probe(path: str | Path, stream: int | None = None) -> AudioInfo:
     with _open_container(path) as container:
         audio = _audio_stream(container, path, stream or 0)
         codec = audio.codec_context.name
-        bits = audio.codec_context.bits_per_coded_sample if codec.startswith("pcm_s") or codec == "alac" else None
-        return AudioInfo(audio.rate, audio.channels, _declared_frames(container, audio), codec, bits or None)
+        depth = re.fullmatch(r"pcm_[su](\d+)\w*", codec)
+        bits = int(depth[1]) if depth else None
+        return AudioInfo(audio.rate, audio.channels, _declared_frames(container, audio), codec, bits)
 
 
 def read(path: str | Path, *, stream: int | None = None, sample_rate: int | None = None) -> tuple[Waveform, int]:
@@ -151,62 +152,6 @@ def read_blocks(
         yield block
     if empty:
         raise AudioError(f"{path} holds no audio after sample {start}")
-
-
-def resample(waveform: Waveform, from_hz: int, to_hz: int) -> Waveform:
-    """Resample with soxr's high quality filter (20 bit, linear phase, no delay).
-
-    Args:
-        waveform: `[C, T]`.
-        from_hz: its rate.
-        to_hz: the wanted rate.
-
-    Returns:
-        `[C, ceil(T * to_hz / from_hz)]`; the input itself where the rates are equal.
-
-    >>> resample(np.zeros((2, 48001), np.float32), 48000, 44100).shape
-    (2, 44101)
-    """
-    if from_hz == to_hz:
-        return waveform
-    resampled: Waveform = soxr.resample(np.ascontiguousarray(waveform.T), from_hz, to_hz, quality="HQ").T
-    return _fit(resampled, resampled_frames(waveform.shape[1], from_hz, to_hz))
-
-
-def resampled_frames(frames: int, from_hz: int, to_hz: int) -> int:
-    """Length of `frames` samples once they are resampled, rounded up so that nothing is lost."""
-    return -(-frames * to_hz // from_hz)
-
-
-class Resampler:
-    """`resample` for a stream of blocks: the pushed and flushed blocks together equal the whole resampled at once."""
-
-    def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
-        """Start a stream of `channels` channels from `from_hz` to `to_hz`."""
-        self._from_hz = from_hz
-        self._to_hz = to_hz
-        self._stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality="HQ")
-        self._channels = channels
-        self._frames_in = 0
-        self._frames_out = 0
-
-    def push(self, block: Waveform) -> Waveform:
-        """Take `[C, n]` and give `[C, m]`, m >= 0: what can be told so far."""
-        self._frames_in += block.shape[1]
-        resampled: Waveform = self._stream.resample_chunk(np.ascontiguousarray(block.T)).T
-        self._frames_out += resampled.shape[1]
-        return resampled
-
-    def flush(self) -> Waveform:
-        """End the stream and give the rest `[C, m]`; all blocks together have `resampled_frames` samples."""
-        rest: Waveform = self._stream.resample_chunk(np.zeros((0, self._channels), np.float32), last=True).T
-        return _fit(rest, resampled_frames(self._frames_in, self._from_hz, self._to_hz) - self._frames_out)
-
-
-def _fit(waveform: Waveform, frames: int) -> Waveform:
-    """Cut or zero-pad at the end to `frames` samples; soxr rounds its count where ours is rounded up."""
-    missing = frames - waveform.shape[1]
-    return np.ascontiguousarray(np.pad(waveform, ((0, 0), (0, missing))) if missing > 0 else waveform[:, :frames])
 
 
 def _readable(path: str | Path) -> Path:
@@ -357,7 +302,7 @@ def _decode_all(path: Path, numbers: list[int] | None) -> tuple[list[Waveform], 
         if len(rates) > 1:
             raise AudioError(f"{path} has audio streams of different sample rates: {sorted(rates)} Hz")
         parts: dict[int, list[Waveform]] = {stream.index: [] for stream in streams}
-        for index, _, samples in _decoded(container, path, streams):
+        for index, samples in _decoded(container, path, streams):
             parts[index].append(samples)
         declared = [_declared_frames(container, stream) for stream in streams]
         rate: int = rates.pop()
@@ -366,7 +311,7 @@ def _decode_all(path: Path, numbers: list[int] | None) -> tuple[list[Waveform], 
         _require_length(path, length, promise, rate)
     waveforms = []
     for stream_parts in parts.values():
-        waveform = _fit(np.concatenate(stream_parts, axis=1), max(lengths))
+        waveform = fit(np.concatenate(stream_parts, axis=1), max(lengths))
         _require_finite(waveform, path, 0, rate)
         waveforms.append(waveform)
     return waveforms, rate
@@ -376,27 +321,19 @@ def _decode_container(path: Path, number: int, start: int) -> Iterator[Waveform]
     """Decode one audio stream of a container from sample `start` on."""
     with _open_container(path) as container:
         stream = _audio_stream(container, path, number)
-        ticks = stream.time_base * stream.rate  # samples per clock tick
-        if start > _PREROLL_FRAMES and ticks.denominator == 1:
-            # Only a clock that counts samples says after a seek which sample comes; others are decoded from the start.
-            origin = stream.start_time or 0
-            container.seek(int((start - _PREROLL_FRAMES) / ticks) + origin, stream=stream)
-            position = None
-        else:
-            position = 0
-        for _, pts, samples in _decoded(container, path, [stream]):
-            if position is None:
-                position = int((pts - origin) * ticks)
+        position = 0
+        # No seek: AAC fills in noise that depends on all that was decoded before.
+        for _, samples in _decoded(container, path, [stream]):
             _require_finite(samples, path, position, stream.rate)
             skip = max(0, start - position)
             position += samples.shape[1]
             if skip < samples.shape[1]:
                 yield samples[:, skip:]
-        _require_length(path, position or 0, _declared_frames(container, stream), stream.rate)
+        _require_length(path, position, _declared_frames(container, stream), stream.rate)
 
 
-def _decoded(container: Any, path: Path, streams: list[Any]) -> Iterator[tuple[int, int, Waveform]]:
-    """Give stream index, time stamp in clock ticks, and samples `[C, n]` of each decoded frame."""
+def _decoded(container: Any, path: Path, streams: list[Any]) -> Iterator[tuple[int, Waveform]]:
+    """Give stream index and samples `[C, n]` of each decoded frame."""
     channels: dict[int, int] = {}
     try:
         for packet in container.demux(*streams):
@@ -405,7 +342,7 @@ def _decoded(container: Any, path: Path, streams: list[Any]) -> Iterator[tuple[i
                 index = packet.stream.index
                 if channels.setdefault(index, samples.shape[0]) != samples.shape[0]:
                     raise AudioError(f"{path} changes its number of channels on the way")
-                yield index, frame.pts or 0, samples
+                yield index, samples
     except av.FFmpegError as error:
         raise AudioError(f"{path} is damaged ({error.strerror})") from error
 
