@@ -106,7 +106,7 @@ def separate_file(
     info = probe(path)
     _require_free(path, paths, options)
     segment = separator.segment if options.segment is None else options.segment
-    overlap = separator.overlap if options.overlap is None else options.overlap
+    overlap = min(separator.overlap, segment // 2) if options.overlap is None else options.overlap
     if segment < 1 or not 0 <= overlap <= segment // 2:
         raise UsageError(f"the overlap ({overlap} samples) must be at most half a segment ({segment} samples)")
     for halving in range(_SEGMENT_HALVINGS + 1):

@@ -18,7 +18,7 @@ class SeparationOptions:
         overwrite: replace files that exist.
         skip_existing: leave out songs whose files all exist.
         segment: samples separated at once, at the model's rate; None for the model's own choice.
-        overlap: samples that neighbouring segments share; None for the model's own choice.
+        overlap: samples that neighbouring segments share, at most half a segment; None for the model's own choice.
         seed: of the dither.
     """
 
