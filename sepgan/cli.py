@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
     except _ParserError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             return UsageError.exit_code  # the help is on the screen already
-        return _fail(f"{error.format_message()} See `sepgan --help`.", UsageError.exit_code)
+        return _fail(f"{error} See `sepgan --help`.", UsageError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted: finished files are kept, partial ones were removed", INTERRUPTED)
     except BrokenPipeError:

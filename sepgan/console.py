@@ -62,7 +62,7 @@ class Reporter:
         now = time.monotonic()
         started = self._started.setdefault(name, now)
         elapsed_s = now - started
-        eta_s = elapsed_s * (total - done) / done if total and done else None
+        eta_s = elapsed_s * (total - done) / done if total and done and elapsed_s > 1.0 else None
         if self._json:
             event: dict[str, object] = {"event": "progress", "name": name, "done": done, "total": total, "eta_s": eta_s}
             print(json.dumps(event | {"details": dict(details or {})}), flush=True)

@@ -1,0 +1,103 @@
+"""The rooms of the house: a module imports only from floors below its own, or from its own room."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sepgan
+
+PACKAGE = Path(sepgan.__file__).parent
+
+FLOORS = {
+    "errors": 0,
+    "recipe": 0,
+    "audio": 1,
+    "frontend": 1,
+    "features": 1,
+    "streaming": 1,
+    "checkpoint": 1,
+    "models": 2,
+    "data": 2,
+    "separator": 3,
+    "report": 3,
+    "separation": 4,
+    "training": 4,
+    "evaluation": 4,
+    "console": 4,
+    "cli": 5,
+    "__main__": 6,
+}
+# Files that are one room although they are several, and the few imports on the level that are meant.
+SAME_ROOM = {"audio_headers": "audio", "audio_writer": "audio", "stem_writer": "audio", "resampling": "audio"}
+ALLOWED_SIDEWAYS = {("recipe", "errors"), ("training", "evaluation")}  # validation scores with the evaluator's metrics
+
+
+def _modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return SAME_ROOM.get(first, first)
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module == "sepgan":
+            names = [f"sepgan.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the floor"
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            if name.startswith("sepgan.") and not name.startswith("sepgan.__"):
+                room = name.split(".")[1]
+                yield node.lineno, SAME_ROOM.get(room, room)
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downward(path: Path) -> None:
+    room = _room(path)
+    if room == "__init__":
+        assert list(_imports(path)) == []
+        return
+    assert room in FLOORS, f"'{room}' has no floor: name it in tests/test_layers.py"
+    for line, target in _imports(path):
+        assert target in FLOORS, f"{path}:{line}: '{target}' has no floor"
+        down = FLOORS[target] < FLOORS[room]
+        assert down or target == room or (room, target) in ALLOWED_SIDEWAYS, f"{path}:{line}: {room} imports {target}"
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [("recipe", "torch"), ("errors", "torch"), ("console", "torch"), ("audio", "torch"), ("audio_writer", "torch")],
+)
+def test_light_rooms_stay_light(room: str, forbidden: str) -> None:
+    source = ast.parse((PACKAGE / f"{room}.py").read_text(encoding="utf-8"))
+    names = {
+        name.split(".")[0]
+        for node in ast.walk(source)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+    assert forbidden not in names
+
+
+def test_only_the_command_line_imports_inside_functions() -> None:
+    """An import inside a function hides a cycle, but for optional extras, which only those who ask for them need."""
+    optional = {"librosa", "matplotlib", "museval", "musdb", "scipy", "jinja2", "torchaudio", "lightning_fabric"}
+    for path in _modules():
+        if _room(path) == "cli":
+            continue
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, ast.ImportFrom | ast.Import):
+                    name = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+                    assert (name or "").split(".")[0] in optional, f"{path}:{node.lineno} imports {name} in a function"
