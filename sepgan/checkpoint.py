@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from sepgan.errors import CheckpointError, OutputError
@@ -68,10 +68,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Clones: safetensors refuses tensors that share memory, as tied weights and views do.
-        save_file(
-            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata
-        )
+        # Clones: safetensors refuses tensors that share memory, as tied weights and views do. Written by us and not by
+        # its save_file, which makes files that only their owner can read.
+        plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        temporary.write_bytes(save(plain, metadata))
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise OutputError(
