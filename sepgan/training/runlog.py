@@ -10,6 +10,8 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
+from sepgan.errors import OutputError
+
 
 class RunLog:
     """Measurements by step, in `train.jsonl` and as TensorBoard scalars.
@@ -17,14 +19,22 @@ class RunLog:
     Args:
         folder: Of the run.
         step: Where the run goes on; later lines of an interrupted run are dropped, since those steps are taken again.
+
+    Raises:
+        OutputError: A file cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         path = folder / "train.jsonl"
         kept = [line for line in _complete_lines(path) if json.loads(line)["step"] <= step]
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(line + "\n" for line in kept)
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        try:
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+            self._file = path.open("w", encoding="utf-8")
+            self._file.writelines(line + "\n" for line in kept)
+        except OSError as error:
+            raise OutputError(
+                f"the log of the run in '{folder}' cannot be written: {error}; use another --out"
+            ) from error
 
     def __enter__(self) -> RunLog:
         """Return itself."""
