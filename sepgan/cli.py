@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +43,8 @@ Model = Annotated[str, typer.Option("--model", "-n", help="A model's name (see `
 
 def main() -> None:
     """Run the command line and end the process with the documented exit code."""
+    # A scheduler's request to stop is treated as Ctrl-C: partial files are removed, a training run is saved.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -340,7 +344,8 @@ def _headline(measured: Mapping[str, float]) -> dict[str, float]:
 
 def _describe_result(result: SeparationResult) -> str:
     speed = result.seconds / result.wall_s
-    null = "" if result.null_dbfs is None else f", null {max(result.null_dbfs, -999.0):.0f} dBFS"
+    exact = result.null_dbfs is not None and result.null_dbfs == -math.inf
+    null = "" if result.null_dbfs is None else ", null exact" if exact else f", null {result.null_dbfs:.0f} dBFS"
     gain = "" if result.gain == 1.0 else f", shared gain {result.gain:.3f}"
     stems = ",".join(path.stem for path in result.paths.values())
     suffix = next(iter(result.paths.values())).suffix
