@@ -1,0 +1,1 @@
+"""Read and write the JSON files of museval, one a track."""

@@ -1,0 +1,1 @@
+"""Place systems among those of SiSEC 2018, from the table of their scores."""

@@ -1,0 +1,1 @@
+"""Statistics of scores over tracks: intervals, paired comparisons of systems, effect sizes."""
