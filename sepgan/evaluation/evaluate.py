@@ -15,6 +15,7 @@ from torch import Tensor
 from sepgan import data
 from sepgan.errors import EvaluationError
 from sepgan.evaluation import oracles, report
+from sepgan.evaluation.excerpts import ExcerptKeeper
 from sepgan.evaluation.material import Load, Material, file_loader, track_loader
 from sepgan.evaluation.measures import DEFAULT_MEASURES, Measure, Truth, find_measures
 from sepgan.evaluation.metrics import SilenceRule
@@ -166,15 +167,16 @@ def _evaluate(
     }
     metrics = tuple(metric for measure in measures for metric in measure.metrics)
     finished: list[TrackScores] = []
+    keeper = ExcerptKeeper()
 
     def result(failure: str = "") -> Report:
-        return Report(Scores(tuple(rows), metrics, tuple(finished), settings, failure), out)
+        return Report(Scores(tuple(rows), metrics, tuple(finished), settings, failure), out, keeper.kept())
 
     try:
         for index, (name, load) in enumerate(jobs):
             if progress:
                 progress(index, len(jobs), name)
-            finished.append(_score(name, load(), parts, measures, options))
+            finished.append(_score(name, load(), parts, measures, options, keeper))
     except BaseException as error:
         if finished:
             kind = type(error).__name__
@@ -187,7 +189,14 @@ def _evaluate(
     return complete
 
 
-def _score(name: str, material: Material, parts: int, measures: Sequence[Measure], options: Options) -> TrackScores:
+def _score(
+    name: str,
+    material: Material,
+    parts: int,
+    measures: Sequence[Measure],
+    options: Options,
+    keeper: ExcerptKeeper,
+) -> TrackScores:
     stems = [stem for stem in material.references if any(stem in found for found in material.estimates.values())]
     mixture = material.mixture.to(options.device)
     references = {stem: material.references[stem].to(options.device) for stem in material.references}
@@ -204,6 +213,7 @@ def _score(name: str, material: Material, parts: int, measures: Sequence[Measure
                 for stem, score in zip(stems, scores.cpu(), strict=True):
                     if stem in estimates:
                         values[system, stem, metric] = np.atleast_1d(score.double().numpy())
+    keeper.offer(name, material)
     samples = mixture.shape[-1]
     return TrackScores(name, material.sample_rate, len(mixture), samples, tuple(stems), values, material.notes)
 

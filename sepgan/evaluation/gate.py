@@ -3,7 +3,8 @@
 A condition names a metric and a stem, and compares the difference to the baseline (now less then) with a number. The
 difference is that of the scores over the tracks that both have, summed up as the metric is. `*` stands for any stem.
 With `@ 95%` behind it, a condition is met only where the whole bootstrap interval of that level meets it, so that
-chance alone seldom fails a run; without, the difference itself decides. Either way, the verdict tells interval and p-value.
+chance alone seldom fails a run; without, the difference itself decides. Either way, the verdict tells
+both interval and p-value.
 
 The baseline is the `scores.json` of an earlier evaluation. A gate that cannot compare what it should is an error, never
 a pass.

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a table to print, and a folder with `scores.{csv,json}`, `report.md` and all frames.
+"""The report of an evaluation: a table to print, and a folder with `scores.{csv,json}`, `report.{md,html}` and frames.
 
 Every file is written under a temporary name and renamed, so that no reader ever sees half of one.
 """
@@ -14,7 +14,9 @@ import numpy as np
 
 from sepgan import __version__
 from sepgan.errors import OutputError
+from sepgan.evaluation import html
 from sepgan.evaluation import scores as files
+from sepgan.evaluation.excerpts import Excerpt
 from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.scores import Scores, System, TrackScores
 
@@ -29,6 +31,7 @@ class Report:
 
     scores: Scores
     folder: Path
+    excerpts: tuple[Excerpt, ...] = ()  # what the page plays
 
     def write(self) -> None:
         """Write all files of the report.
@@ -47,6 +50,8 @@ class Report:
         }
         for name, data in content.items():
             write_atomic(self.folder / name, data)
+        # Last, because it takes longest to make: an interrupted evaluation has its numbers by then.
+        write_atomic(self.folder / "report.html", html.render(self.scores, self.excerpts).encode())
 
     def table(self) -> str:
         """Return the scores over the whole set in aligned columns, a row per stem and metric."""

@@ -97,6 +97,7 @@ def test_known_scores_arrive_in_every_file(folders: tuple[Path, Path], tmp_path:
     assert told == [(0, 2, "A - One"), (1, 2, "B - Two"), (2, 2, "")]
     assert sorted(path.name for path in report.folder.iterdir()) == [
         "frames.npz",
+        "report.html",
         "report.md",
         "scores.csv",
         "scores.json",

@@ -2,11 +2,13 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sepgan.evaluation import html
+from sepgan.evaluation.evaluate import evaluate_folders
 from sepgan.evaluation.excerpts import Excerpt
 from sepgan.evaluation.measures import find_measures
 from sepgan.evaluation.scores import Scores, System, TrackScores
@@ -117,3 +119,15 @@ def test_further_sections_stand_in_the_page() -> None:
 def test_one_track_or_none_still_make_a_page(count: int) -> None:
     of = scores()
     assert "<h1>" in html.render(Scores(of.systems, of.metrics, of.tracks[:count], {}))
+
+
+def test_an_evaluation_writes_the_page_with_what_it_heard(tmp_path: Path) -> None:
+    for seed, track in enumerate(("A - One", "B - Two")):
+        for stem, wave in synth.song(1.0, seed=seed, sample_rate=8000).items():
+            for folder, gain in (("true", 1.0), ("ours", 0.9 - 0.2 * seed)):
+                synth.write(tmp_path / folder / track / f"{stem}.wav", gain * wave, sample_rate=8000, subtype="FLOAT")
+    evaluate_folders(tmp_path / "true", tmp_path / "ours", tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert text.count('<article class="players"') == 8
+    assert text.index("drums: worst of ours") < text.index("drums: best of ours") < text.index("vocals: worst of ours")
+    assert "A - One, 0:00 to 0:01. uSDR here: ours 20.00 dB." in text
