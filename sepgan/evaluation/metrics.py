@@ -92,7 +92,7 @@ def framewise_sdr(
     >>> framewise_sdr(references, 0.9 * references, window=4).round(decimals=3)
     tensor([[20., 20.]], dtype=torch.float64)
     """
-    _check(references, estimates)
+    check_shapes(references, estimates)
     hop = window if hop is None else hop
     frames = []
     for start in frame_starts(references.shape[-1], window, hop):
@@ -101,7 +101,7 @@ def framewise_sdr(
         for true_block, estimate_block in _blocks(true, estimate):
             signal += _energy(true_block)
             distortion += _energy(true_block - estimate_block)
-        ratio = _db(signal, distortion)
+        ratio = decibels(signal, distortion)
         if silence is SilenceRule.MUSEVAL:
             undefined = ((true.sum(-2) == 0).all(-1) | (estimate.sum(-2) == 0).all(-1)).any(-1, keepdim=True)
         else:
@@ -129,12 +129,12 @@ def global_sdr(references: Tensor, estimates: Tensor) -> Tensor:
 
     Source: Mitsufuji et al., "Music Demixing Challenge 2021", Frontiers in Signal Processing 2022, equation 1.
     """
-    _check(references, estimates)
+    check_shapes(references, estimates)
     signal, distortion = _zeros(references), _zeros(references)
     for true, estimate in _blocks(references, estimates):
         signal += _energy(true)
         distortion += _energy(true - estimate)
-    ratio = _db(signal + MDX_EPSILON, distortion + MDX_EPSILON).clamp(MINIMUM_DB, MAXIMUM_DB)
+    ratio = decibels(signal + MDX_EPSILON, distortion + MDX_EPSILON).clamp(MINIMUM_DB, MAXIMUM_DB)
     return ratio.masked_fill(signal == 0, torch.nan)
 
 
@@ -156,7 +156,7 @@ def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
 
     Source: Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 3.
     """
-    _check(references, estimates)
+    check_shapes(references, estimates)
     samples = references.shape[-1]
     signal, power, product = _zeros(references), _zeros(references), _zeros(references)
     true_sum = torch.zeros(references.shape[:-1], dtype=torch.float64, device=references.device)
@@ -176,12 +176,17 @@ def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
     # A second pass, because |e|^2 - |a s|^2 loses all digits for a good estimate.
     for true, estimate in _blocks(references, estimates):
         distortion += _energy(scale * true - estimate - offset)
-    ratio = _db(product.square() / signal, distortion)
+    ratio = decibels(product.square() / signal, distortion)
     ratio = ratio.masked_fill(silent & (signal > 0), MINIMUM_DB)
     return ratio.clamp(MINIMUM_DB, MAXIMUM_DB).masked_fill(signal <= 0, torch.nan)
 
 
-def _check(references: Tensor, estimates: Tensor) -> None:
+def check_shapes(references: Tensor, estimates: Tensor) -> None:
+    """Refuse tensors that are not both [..., S, C, T].
+
+    Raises:
+        ValueError: Shapes differ or the signal is empty.
+    """
     if references.shape != estimates.shape:
         raise ValueError(
             f"references have shape {tuple(references.shape)}, estimates {tuple(estimates.shape)}; expected the same"
@@ -198,7 +203,8 @@ def _energy(signal: Tensor) -> Tensor:
     return signal.square().sum((-2, -1))
 
 
-def _db(numerator: Tensor, denominator: Tensor) -> Tensor:
+def decibels(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Ratio of two energies in dB; infinite for x / 0, NaN for 0 / 0."""
     return 10 * torch.log10(numerator / denominator)
 
 
