@@ -20,17 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy import stats
 
 from sepgan.errors import EvaluationError, UsageError
+from sepgan.evaluation import statistics
 from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.scores import SCHEMA, SCHEMA_VERSION, Scores
+from sepgan.evaluation.statistics import LEVEL, MINIMUM_TRACKS
 
 ANY = "*"
-LEVEL = 0.95  # of intervals where the condition names none
-RESAMPLES = 10_000
-MINIMUM_TRACKS = 5  # below which a bootstrap interval is too narrow to decide by
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -45,7 +42,6 @@ _CONDITION = re.compile(
 )
 _SETTINGS = ("window_s", "hop_s", "silence")  # that change what a metric's name means
 
-_Values = npt.NDArray[np.float64]
 _Key = tuple[str, str, str]  # track, stem, metric
 
 
@@ -240,8 +236,10 @@ def _judge(
             "leave out '@ ...%'"
         )
     level = LEVEL if condition.level is None else condition.level
-    difference = float(_difference(defined, metric))
-    low, high = _interval(defined, metric, level)
+    now, then = defined.T
+    over_tracks = metric.over_tracks
+    difference = float(statistics.summarize(now, over_tracks) - statistics.summarize(then, over_tracks))
+    low, high = statistics.difference_interval(now, then, over_tracks, level=level)
     compare = _OPERATORS[condition.operator]
     # The end of the interval that meets the condition last.
     decisive = difference if condition.level is None else high if condition.operator.startswith("<") else low
@@ -254,7 +252,7 @@ def _judge(
         low,
         high,
         level,
-        _wilcoxon(defined[:, 0] - defined[:, 1]),
+        statistics.wilcoxon(now - then) if len(defined) > 1 else math.nan,
         len(defined),
         compare(decisive, condition.threshold),
     )
@@ -276,29 +274,3 @@ def _pick(scores: Scores, baseline: Baseline, system: str | None) -> tuple[str, 
         return name, next(iter(baseline.systems))
     known = ", ".join(baseline.systems) or "none"
     raise EvaluationError(f"baseline '{baseline.path}' has no system {name!r}; it has {known}")
-
-
-def _difference(pairs: _Values, metric: Metric) -> _Values:
-    """Score over tracks now less then, of pairs [..., track, 2]."""
-    function = np.median if metric.over_tracks == "median" else np.mean
-    scores = np.asarray(function(pairs, axis=-2), np.float64)
-    return np.asarray(scores[..., 0] - scores[..., 1], np.float64)
-
-
-def _interval(pairs: _Values, metric: Metric, level: float) -> tuple[float, float]:
-    """Percentile bootstrap over tracks; a track's two scores stay together."""
-    if len(pairs) < 2:
-        return math.nan, math.nan
-    chosen = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    low, high = np.quantile(_difference(pairs[chosen], metric), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _wilcoxon(differences: _Values) -> float:
-    if len(differences) < 2:
-        return math.nan
-    changed = differences[differences != 0]
-    if not len(changed):
-        return 1.0
-    exact = len(changed) <= 50 and len(np.unique(np.abs(changed))) == len(changed)
-    return float(stats.wilcoxon(changed, method="exact" if exact else "approx").pvalue)
