@@ -30,7 +30,7 @@ build: $(VENV)/.dev
 	PYTHON="$(PYTHON)" sh tests/try_wheel.sh dist constraints.txt $(DEMO_SONG)
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@sh tests/make_environment.sh $(PYTHON) $(VENV)
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing sepgan and torch into $(VENV): a minute or two, several GB"

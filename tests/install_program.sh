@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install a program for the tests unless one of its names is there: install_program.sh PACKAGE [OTHER NAME]...
+# Install a program for the tests, where that is possible, unless one of its names is there: install_program.sh PACKAGE [OTHER NAME]...
 package=$1
 for name in "$@"; do
     command -v "$name" >/dev/null 2>&1 && exit 0
@@ -13,7 +13,4 @@ elif command -v brew >/dev/null 2>&1; then
     brew install --quiet "$package"
 else
     false
-fi || {
-    echo "could not install $package: install it with your system's package manager, then run make test again" >&2
-    exit 1
-}
+fi || echo "could not install $package: tests that need it skip; install it with your system's package manager to run them" >&2

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install a built wheel in a new environment and use it: try_wheel.sh DIST CONSTRAINTS SONG
 set -eu
+here=$(cd "$(dirname "$0")" && pwd)
 wheel=$(ls "$PWD/$1"/*.whl)
 constraints=$PWD/$2
 song=$PWD/$3
@@ -8,7 +9,7 @@ python=${PYTHON:-python3}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-"$python" -m venv env
+sh "$here/make_environment.sh" "$python" env
 env/bin/python -m pip install --quiet --disable-pip-version-check -c "$constraints" "$wheel"
 env/bin/sepgan --version
 env/bin/sepgan separate "$song" --out stems
