@@ -1,12 +1,15 @@
 """The evaluation as a page to read and listen to: one HTML file that opens without a network."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sepgan import __version__
+from sepgan.evaluation import comparison
+from sepgan.evaluation.comparison import Comparison, Intervals
 from sepgan.evaluation.excerpts import Excerpt
 from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.scores import Scores, System, TrackScores
+from sepgan.evaluation.statistics import MINIMUM_TRACKS
 from sepgan.report import page, plots, sound, spectrograms
 from sepgan.report.blocks import (
     Block,
@@ -27,15 +30,13 @@ from sepgan.report.blocks import (
 MAXIMUM_BYTES = 25_000_000  # of the file; excerpts that would exceed it are left out
 OPENED = ("usdr", "csdr", "bss_v4.sdr")  # metrics whose tables are unfolded at first
 
-Intervals = Mapping[tuple[str, str, str], tuple[float, float]]
-"""(system, stem, metric) -> lower and upper end of the interval of the score over the set."""
-
 
 def render(
     scores: Scores,
     excerpts: Sequence[Excerpt] = (),
     *,
     intervals: Intervals | None = None,
+    comparisons: Sequence[Comparison] | None = None,
     sections: Sequence[Section] = (),
     maximum_bytes: int = MAXIMUM_BYTES,
 ) -> str:
@@ -44,17 +45,21 @@ def render(
     Args:
         scores: What was measured.
         excerpts: What can be listened to, the most telling first where there are too many.
-        intervals: Of the scores over the set; shown behind them.
-        sections: More to show, before the excerpts, such as comparisons of systems.
+        intervals: Of the scores over the set; computed when None.
+        comparisons: Of the systems; of all pairs when None.
+        sections: More to show, before the excerpts.
         maximum_bytes: How long the file may be; excerpts are left out to keep to it, and counted.
     """
     judged = [system for system in scores.systems if system.kind in ("model", "estimates")]
+    intervals = comparison.intervals(scores) if intervals is None else intervals
+    comparisons = comparison.compare(scores) if comparisons is None else comparisons
     metrics = [_metric_fold(scores, judged, metric) for metric in scores.metrics]
     before = [
-        Section("Summary", [Text(_SCALE), _summary(scores, judged, intervals or {})]),
+        Section("Summary", [Text(_SCALE), _summary(scores, judged, intervals)]),
         Section(
             "Distributions", [Text(_DOTS), Figures([_distribution(scores, judged, one) for one in scores.metrics])]
         ),
+        *_comparison(comparisons, scores),
         *sections,
     ]
     after = [Section("Tracks", metrics), *_notes(scores), Section("Definitions", [_definitions(scores)])]
@@ -76,7 +81,8 @@ def render(
 
 _SCALE = (
     "The floor is the best score that doing nothing gets: the mixture, an equal share of it, or silence as every "
-    "estimate. Gap closed is (score - floor) / (oracle - floor)."
+    "estimate. Gap closed is (score - floor) / (oracle - floor). In brackets: 95 % bootstrap intervals over tracks, "
+    f"where there are {MINIMUM_TRACKS} or more."
 )
 _DOTS = (
     "A dot for every track, boxes from the lower to the upper quartile with the median as a line. Floor and oracle are "
@@ -115,8 +121,7 @@ def _summary(scores: Scores, judged: Sequence[System], intervals: Intervals) -> 
                 row += [_gap(values[system.name], floor, values[oracle.name]) for system in judged]
             row += [values[system.name] for system in others]
             rows.append(row)
-    shown = "Scores over all tracks" + (", with intervals" if intervals else "")
-    return Table(shown, columns, rows)
+    return Table("Scores over all tracks", columns, rows)
 
 
 def _gap(score: float, floor: float, oracle: float) -> float:
@@ -136,6 +141,24 @@ def _distribution(scores: Scores, judged: Sequence[System], metric: Metric) -> F
         if system.kind == "oracle":
             marks[system.name] = {stem: scores.of_set(system.name, stem, metric) for stem in scores.stems}
     return plots.distributions(metric.title, values, ylabel=_heading(metric), marks=marks)
+
+
+def _comparison(found: Sequence[Comparison], scores: Scores) -> list[Section]:
+    """Every pair of systems, with what chance allows to say; nothing for a single system."""
+    if not found:
+        return []
+    titles = {metric.name: _heading(metric) for metric in scores.metrics}
+    columns = [Column("stem"), Column("metric"), Column("systems"), Column("difference"), Column("effect")]
+    columns += [Column("p", "Adjusted over all tests", digits=3), Column("tracks", digits=0), Column("verdict")]
+    rows: list[list[Cell]] = []
+    for one in found:
+        difference = one.difference if math.isnan(one.low) else Interval(one.difference, one.low, one.high)
+        pair = f"{one.first} less {one.second}"
+        numbers: list[Cell] = [difference, one.effect, one.p_adjusted, float(one.tracks)]
+        rows.append([one.stem, titles[one.metric], pair, *numbers, one.verdict])
+    return [
+        Section("Comparison", [Text(comparison.note(tuple(found))), Table("Systems compared", columns, rows, True)])
+    ]
 
 
 def _metric_fold(scores: Scores, judged: Sequence[System], metric: Metric) -> Fold:

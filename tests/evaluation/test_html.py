@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sepgan.evaluation import html
+from sepgan.evaluation import comparison, html
 from sepgan.evaluation.evaluate import evaluate_folders
 from sepgan.evaluation.excerpts import Excerpt
 from sepgan.evaluation.measures import find_measures
@@ -52,9 +52,9 @@ def cells(text: str) -> list[str]:
 
 
 def test_the_page_shows_scores_with_their_scale() -> None:
-    text = html.render(scores(), intervals={("ours", "vocals", "usdr"): (5.0, 7.0)})
+    text = html.render(scores())
     summary = cells(text[: text.index("Distributions</h2>")])
-    assert summary[-9:] == ["uSDR, dB", "6.00 [5.00, 7.00]", "4.00", "0.00", "silence", "50", "33", "0.00", "12.00"]
+    assert summary[-9:] == ["uSDR, dB", "6.00", "4.00", "0.00", "silence", "50", "33", "0.00", "12.00"]
     assert "song 1" in text
     assert USDR.definition.split(":")[0] in text
     assert "http://" not in text
@@ -64,6 +64,21 @@ def test_the_page_shows_scores_with_their_scale() -> None:
 def test_swapped_systems_swap_in_the_page() -> None:
     text = html.render(scores(ours=(4.0, 1.0), theirs=(5.0, 7.0)))
     assert cells(text[: text.index("Distributions</h2>")])[-8:-6] == ["2.50", "6.00"]
+
+
+def test_intervals_and_comparisons_stand_where_there_are_tracks_enough() -> None:
+    ours = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
+    of = scores(ours=ours, theirs=tuple(value - 1 - index / 10 for index, value in enumerate(ours)))
+    text = html.render(of)
+    low, high = comparison.intervals(of)["ours", "vocals", "usdr"]
+    assert f"7.50 [{low:.2f}, {high:.2f}]" in cells(text)
+    compared = cells(text[text.index("Comparison</h2>") : text.index("Tracks</h2>")])
+    row = compared[-8:]
+    assert row[:3] == ["vocals", "uSDR, dB", "ours less theirs"]
+    assert row[3].startswith("1.25 [")
+    assert row[4:] == ["1.00", "0.031", "6", "ours is better"]
+    alone = Scores((of.systems[0], *of.systems[2:]), of.metrics, of.tracks, {})
+    assert "Comparison</h2>" not in html.render(alone)
 
 
 def test_undefined_values_and_remarks_are_told() -> None:
@@ -110,9 +125,9 @@ def test_the_file_keeps_to_its_size() -> None:
 
 
 def test_further_sections_stand_in_the_page() -> None:
-    text = html.render(scores(), sections=[Section("Comparison", [Text("ours is better")])])
-    assert "Comparison</h2>" in text
-    assert "ours is better" in text
+    text = html.render(scores(), sections=[Section("Remarks", [Text("by hand")])])
+    assert "Remarks</h2>" in text
+    assert "by hand" in text
 
 
 @pytest.mark.parametrize("count", [0, 1])

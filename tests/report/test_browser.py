@@ -13,18 +13,22 @@ RATE = 44100  # Hz
 TONES_HZ = {"mixture": 400.0, "ours": 1000.0, "theirs": 2500.0}
 DURATION_S = 2.0
 
-# Names the tone that is heard right now: the loudest bin of what goes to the loudspeaker.
+# Names the tone that is heard: the loudest bin of what goes to the loudspeaker, or 0 for silence. On a busy machine it
+# may take a while until the expected one is.
 _LISTEN = """
 async (group) => {
   const output = new AnalyserNode(sepgan.clock(), { fftSize: 4096, smoothingTimeConstant: 0 });
   output.connect(sepgan.clock().destination);
   group.output = output;
-  window.heard = async () => {
-    await new Promise((done) => setTimeout(done, 250)); // longer than the analyser's memory and the switch
-    const levels = new Float32Array(output.frequencyBinCount);
-    output.getFloatFrequencyData(levels);
-    const bin = levels.indexOf(Math.max(...levels));
-    return Math.max(...levels) < -90 ? 0 : (bin * sepgan.clock().sampleRate) / output.fftSize;
+  window.heard = async (expected) => {
+    for (let attempt = 0; ; attempt += 1) {
+      await new Promise((done) => setTimeout(done, 250)); // longer than the analyser's memory and the switch
+      const levels = new Float32Array(output.frequencyBinCount);
+      output.getFloatFrequencyData(levels);
+      const bin = levels.indexOf(Math.max(...levels));
+      const hz = Math.max(...levels) < -90 ? 0 : (bin * sepgan.clock().sampleRate) / output.fftSize;
+      if (Math.abs(hz - expected) < 15 || attempt === 60) return hz;
+    }
   };
 }
 """
@@ -78,14 +82,14 @@ def test_switching_changes_what_is_heard_while_the_clock_goes_on(opened: Tab) ->
     places = []
     for index, hz in enumerate(TONES_HZ.values()):
         opened.evaluate(f"document.querySelectorAll('.listen')[{index}].click()")
-        assert opened.evaluate("heard()") == pytest.approx(hz, abs=15)
+        assert opened.evaluate(f"heard({hz})") == pytest.approx(hz, abs=15)
         places.append(opened.evaluate("sepgan.clock().currentTime - sepgan.players[0].started"))
     assert places == sorted(places)
     assert places[0] > 0
     assert places[2] - places[0] >= 0.4, "the clock went on during two switches"
     assert opened.evaluate("sources.every((source, index) => source === sepgan.players[0].tracks[index].source)")
     opened.evaluate("sepgan.players[0].pause()")
-    assert opened.evaluate("heard()") == 0
+    assert opened.evaluate("heard(0)") == 0
 
 
 def test_tracks_are_locked_to_the_sample(opened: Tab) -> None:
@@ -150,7 +154,8 @@ def test_one_group_plays_at_a_time_and_ends_where_it_should(opened: Tab) -> None
     assert opened.evaluate("sepgan.players.map((group) => group.playing)") == [False, True]
     opened.evaluate("document.querySelectorAll('.loop input')[1].click()")
     opened.evaluate("sepgan.players[1].seek(1.9)")
-    opened.evaluate("new Promise((done) => setTimeout(done, 600))")
+    ended = "const wait = () => sepgan.players[1].playing ? setTimeout(wait, 50) : done(); setTimeout(wait, 50);"
+    opened.evaluate(f"new Promise((done) => {{ {ended} }})")
     assert opened.evaluate("[sepgan.players[1].playing, sepgan.players[1].position()]") == [False, 0]
 
 
@@ -169,7 +174,7 @@ def test_a_blind_comparison_counts_right_answers_and_hides_the_rest(opened: Tab)
     names = opened.evaluate("sepgan.players[0].abx.names")
     for name, label in zip("AB", names, strict=True):
         opened.evaluate(f"document.querySelector('[data-hear={name}]').click()")
-        assert opened.evaluate("heard()") == pytest.approx(TONES_HZ[label], abs=15)
+        assert opened.evaluate(f"heard({TONES_HZ[label]})") == pytest.approx(TONES_HZ[label], abs=15)
     opened.evaluate("document.querySelector('.reveal').click()")
     assert f"A was {names[0]}, B was {names[1]}" in opened.evaluate("document.querySelector('.score').textContent")
     opened.evaluate("sepgan.players[0].pause()")
@@ -196,3 +201,9 @@ def test_tables_sort_and_filter(opened: Tab) -> None:
 def test_nothing_is_wider_than_the_screen(opened: Tab, width: int) -> None:
     opened.resize(width, 800)
     assert opened.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_pause_while_the_audio_is_decoded_holds(opened: Tab) -> None:
+    impatient = "const played = sepgan.players[0].play(); sepgan.players[0].pause(); return played;"
+    opened.evaluate(f"(() => {{ {impatient} }})()")
+    assert opened.evaluate("sepgan.players[0].playing") is False

@@ -15,6 +15,7 @@
       this.tracks = [...root.querySelectorAll(".tracks li")].map((element) => ({
         element, solo: false, mute: false, buffer: null, source: null, gain: null,
       }));
+      this.wanted = false; // playing is wanted, though the audio may still be decoded
       this.playing = false;
       this.offset = 0; // position while paused, and where the running sources started
       this.started = 0; // time of the clock when they did
@@ -56,7 +57,9 @@
     async load() {
       this.loading ??= Promise.all(this.tracks.map(async (track) => {
         const text = track.element.querySelector(".audio").textContent;
-        const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+        const binary = atob(text);
+        const bytes = new Uint8Array(binary.length);
+        for (let index = 0; index < binary.length; index += 1) bytes[index] = binary.charCodeAt(index);
         track.buffer = await clock().decodeAudioData(bytes.buffer);
       }));
       await this.loading;
@@ -64,13 +67,16 @@
 
     async play() {
       players.forEach((other) => other !== this && other.pause());
+      this.wanted = true;
       try {
         await Promise.all([this.load(), clock().resume()]);
       } catch (error) {
         this.find(".error").textContent = `The audio cannot be played: ${error.message}. This page needs a browser that decodes Ogg Vorbis.`;
         this.find(".error").hidden = false;
+        this.wanted = false;
         return;
       }
+      if (!this.wanted) return; // paused meanwhile
       this.stopSources();
       const looping = this.find(".loop input").checked;
       if (this.offset >= this.duration - 0.01) this.offset = 0;
@@ -100,6 +106,7 @@
     }
 
     pause() {
+      this.wanted = false;
       if (!this.playing) return;
       this.offset = this.position();
       this.playing = false;
@@ -108,13 +115,13 @@
     }
 
     finish() {
-      this.playing = false;
+      this.wanted = this.playing = false;
       this.offset = 0;
       this.stopSources();
       this.show();
     }
 
-    toggle() { return this.playing ? this.pause() : this.play(); }
+    toggle() { return this.wanted ? this.pause() : this.play(); }
 
     position() {
       if (!this.playing) return this.offset;
