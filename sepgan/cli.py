@@ -7,13 +7,15 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sepgan import __version__
+from sepgan.cli_eval import evaluate
+from sepgan.cli_options import Device, Model, ProgressStyle, load, names, set_threads
 from sepgan.console import Reporter, Style
 from sepgan.errors import RecipeError, SepganError, UsageError
 
@@ -33,12 +35,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The models that can be used by name.")
 app.add_typer(models_app, name="models")
-
-Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:1 or mps.")]
-ProgressStyle = Annotated[
-    Style, typer.Option("--progress", help="Bar on a terminal and lines elsewhere, or JSON lines.")
-]
-Model = Annotated[str, typer.Option("--model", "-n", help="A model's name (see `sepgan models list`) or file.")]
+app.command("eval")(evaluate)
 
 
 def main() -> None:
@@ -114,11 +111,11 @@ def separate(
 
     if float32 + int24 + int16 > 1:
         raise UsageError("--float32, --int24 and --int16 exclude each other: give one of them")
-    separator = _load(model, device)
+    separator = load(model, device)
     length = separator.excerpt_samples(segment) if segment is not None else separator.segment
     shared = round(overlap * length) if overlap is not None else min(separator.overlap, length // 2)
     options = SeparationOptions(
-        stems=tuple(_names(stems)) if stems is not None else None,
+        stems=tuple(names(stems)) if stems is not None else None,
         subtype="float32" if float32 else "int16" if int16 else "int24",
         file_format=file_format,
         overwrite=overwrite,
@@ -187,7 +184,7 @@ def train(
     _need_training_extra()
     from sepgan.training.trainer import train as run_training
 
-    _set_threads()
+    set_threads()
     with Reporter(progress) as reporter:
         reporter.say(f"recipe {loaded.name}, run folder {out}; Ctrl-C stops, the same command goes on")
 
@@ -196,53 +193,6 @@ def train(
 
         best = run_training(loaded, out, roots, resume=resume, device=device, progress=report)
         reporter.say(f"model: {best}; try `sepgan separate SONG --model {best}`, or `tensorboard --logdir {out}`")
-
-
-@app.command("eval")
-def evaluate(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")],
-    references: Annotated[Path | None, typer.Option(help="True stems: <track>/<stem>.<ext>.")] = None,
-    estimates: Annotated[Path | None, typer.Option(help="Estimated stems, named alike.")] = None,
-    model: Annotated[str | None, typer.Option("--model", "-n", help="Separate and score with this model.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="musdb18, musdb18hq, folder or pairs.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
-    split: Annotated[str, typer.Option(help="Which part of it.")] = "test",
-    include: Annotated[str, typer.Option(help="Only tracks whose name matches, for instance 'MDBDrums*'.")] = "*",
-    stems: Annotated[str | None, typer.Option("--stems", help="Score only these.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Comma-separated; default csdr,usdr,si_sdr.")] = None,
-    device: Device = "auto",
-    progress: ProgressStyle = Style.AUTO,
-) -> None:
-    """Score stems: `--references DIR --estimates DIR`, or `--model NAME --dataset NAME --root DIR`."""
-    from sepgan.evaluation.evaluate import Options, evaluate_folders, evaluate_tracks
-    from sepgan.evaluation.measures import DEFAULT_MEASURES
-
-    _set_threads()
-    options = Options(metrics=_names(metrics) if metrics else DEFAULT_MEASURES, device=_device(device))
-    wanted = _names(stems) if stems else None
-    with Reporter(progress) as reporter:
-
-        def report(done: int, total: int, track: str) -> None:
-            reporter.advance("scoring", done, total)
-
-        if references is not None and estimates is not None and model is None:
-            found = evaluate_folders(references, estimates, out, stems=wanted, options=options, progress=report)
-        elif (
-            model is not None and dataset is not None and root is not None and references is None and estimates is None
-        ):
-            from sepgan.data import scan
-            from sepgan.recipe import SourceRecipe
-
-            source = SourceRecipe(kind=dataset, root=str(root), split=split, include=include)
-            tracks = scan(source, {str(root): root})
-            found = evaluate_tracks(_load(model, device), tracks, out, stems=wanted, options=options, progress=report)
-        else:
-            raise UsageError(
-                "give either --references and --estimates, or --model, --dataset and --root (with --split); "
-                "see `sepgan eval --help`"
-            )
-    print(found.table())
-    print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
 @models_app.command("list")
@@ -283,45 +233,6 @@ def show_model(
         print(f"\n{card.read_text(encoding='utf-8')}")
 
 
-def _load(model: str, device: str) -> Any:
-    """Load a separator, with as many threads as there are cores."""
-    from sepgan.separator import Separator
-
-    _set_threads()
-    return Separator.load(model, _device(device))
-
-
-def _device(name: str) -> str:
-    """Resolve `auto` and refuse devices that are not there."""
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    available: dict[str, Callable[[], bool]] = {
-        "cpu": lambda: True,
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    if kind not in available:
-        raise UsageError(f"device '{name}' is unknown: choose auto, cpu, cuda or mps")
-    if not available[kind]():
-        raise UsageError(f"device '{name}' is not available here: use --device auto")
-    return name
-
-
-def _set_threads() -> None:
-    import torch
-
-    wanted = os.environ.get("SEPGAN_NUM_THREADS", "")
-    if wanted and not (wanted.isdigit() and int(wanted) > 0):
-        raise UsageError(f"SEPGAN_NUM_THREADS must be a whole number from 1 on, got '{wanted}'")
-    if wanted:
-        torch.set_num_threads(int(wanted))
-
-
 def _roots(data: list[str] | tuple[str, ...]) -> dict[str, Path]:
     roots = {}
     for entry in data:
@@ -330,10 +241,6 @@ def _roots(data: list[str] | tuple[str, ...]) -> dict[str, Path]:
             raise UsageError(f"--data '{entry}' must look like NAME=PATH, for instance musdb18=/data/musdb18")
         roots[name] = Path(path)
     return roots
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _headline(measured: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ bug.
 | code | meaning |
 | --- | --- |
 | 0 | all good |
-| 1 | at least one file of several failed |
+| 1 | at least one file of several failed, or an evaluation is worse than its baseline allows |
 | 2 | usage or recipe error |
 | 3 | an input is absent or unreadable |
 | 4 | a model is missing, damaged or of another version |

@@ -30,7 +30,10 @@ FLOORS = {
     "__main__": 6,
 }
 # Files that are one room although they are several, and the few imports on the level that are meant.
-SAME_ROOM = {"audio_headers": "audio", "audio_writer": "audio", "stem_writer": "audio", "resampling": "audio"}
+SAME_ROOM = {
+    **dict.fromkeys(("audio_headers", "audio_writer", "stem_writer", "resampling"), "audio"),
+    **dict.fromkeys(("cli_eval", "cli_options"), "cli"),
+}
 ALLOWED_SIDEWAYS = {("recipe", "errors"), ("training", "evaluation")}  # validation scores with the evaluator's metrics
 
 

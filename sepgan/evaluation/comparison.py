@@ -88,21 +88,16 @@ def compare(scores: Scores, *, anchor: str | None = None) -> tuple[Comparison, .
 
 
 def _compare(scores: Scores, first: str, second: str, stem: str, metric: Metric) -> Comparison:
-    values = np.array(
-        [[scores.of_track(track, name, stem, metric) for name in (first, second)] for track in scores.tracks],
-        np.float64,
-    ).reshape(-1, 2)
-    pairs = values[~np.isnan(values).any(-1)]
-    ours, theirs = pairs[:, 0], pairs[:, 1]
+    values = [[scores.of_track(track, name, stem, metric) for name in (first, second)] for track in scores.tracks]
+    pairs = np.array(values, np.float64).reshape(-1, 2)
+    ours, theirs = pairs[~np.isnan(pairs).any(-1)].T
     low = high = difference = p_value = effect = math.nan
-    if len(pairs):
+    if len(ours):
         difference = _difference(ours, theirs, metric)
         p_value, effect = statistics.wilcoxon(ours - theirs), statistics.rank_biserial(ours - theirs)
-    if len(pairs) >= MINIMUM_TRACKS:
+    if len(ours) >= MINIMUM_TRACKS:
         low, high = statistics.difference_interval(ours, theirs, metric.over_tracks)
-    return Comparison(
-        first, second, stem, metric.name, len(pairs), difference, low, high, effect, p_value, math.nan, ""
-    )
+    return Comparison(first, second, stem, metric.name, len(ours), difference, low, high, effect, p_value, math.nan, "")
 
 
 def _difference(first: Values, second: Values, metric: Metric) -> float:

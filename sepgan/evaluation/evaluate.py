@@ -5,7 +5,7 @@ tracks.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from sepgan import data
-from sepgan.errors import EvaluationError
-from sepgan.evaluation import oracles, report
+from sepgan.errors import EvaluationError, UsageError
+from sepgan.evaluation import museval_json, oracles, report, sisec
 from sepgan.evaluation.excerpts import ExcerptKeeper
 from sepgan.evaluation.material import Load, Material, file_loader, track_loader
-from sepgan.evaluation.measures import DEFAULT_MEASURES, Measure, Truth, find_measures
+from sepgan.evaluation.measures import DEFAULT_MEASURES, MEASURES, Measure, Metric, Truth, find_measures
 from sepgan.evaluation.metrics import SilenceRule
+from sepgan.evaluation.museval_json import NAMES, MusevalTrack
 from sepgan.evaluation.pairing import Pair, pair_folders
 from sepgan.evaluation.report import Report
 from sepgan.evaluation.scores import Scores, System, TrackScores
+from sepgan.evaluation.sisec import Table
 from sepgan.separator import Separator
 
 IRM = "irm"
@@ -38,6 +40,10 @@ class Options:
     metrics: Sequence[str] = DEFAULT_MEASURES  # keys of MEASURES
     silence: SilenceRule = SilenceRule.REFERENCE
     oracle: bool = True  # score the ideal ratio mask too
+    page: bool = True  # write report.html
+    others: Mapping[str, Mapping[str, MusevalTrack]] = field(default_factory=dict)  # systems that museval scored
+    anchor: str | None = None  # compare the other systems with this one alone, not every pair
+    published: Table | None = None  # SiSEC 2018, to find the systems' places in
     device: str | torch.device = "cpu"  # of the metrics
 
 
@@ -139,6 +145,34 @@ def evaluate_tracks(
     return _evaluate(jobs, systems, parts, measures, options, settings, out, progress)
 
 
+def evaluate_published(out: Path, *, options: Options) -> Report:
+    """Compare systems that are known by museval's files alone, without any audio, and write the report.
+
+    There are no floors, no oracle and nothing to hear.
+
+    Args:
+        out: Folder for the report; made when needed.
+        options: Whose `others` are the systems; all metrics of museval that are known here are used.
+
+    Raises:
+        EvaluationError: There are no files, the windows of two systems differ, or no track is in SiSEC 2018's table.
+        UsageError: The anchor is not among the systems.
+        OutputError: The report cannot be written.
+    """
+    if not options.others:
+        raise EvaluationError("there are no files of museval to compare")
+    known = [metric for measure in MEASURES.values() for metric in measure.metrics]
+    # Of two names for one number, such as bss_v4.sdr and csdr, the first will do.
+    wanted = [next((name for name in names if name in {m.name for m in known}), "") for names in NAMES.values()]
+    scores = museval_json.scores_of(options.others, [metric for metric in known if metric.name in wanted])
+    tracks = [track.name for track in scores.tracks]
+    _check_comparable(tracks, [], scores.metrics, scores.settings, options)
+    report.prepare(out)
+    found = Report(scores, out, (), options.page, options.anchor, options.published)
+    found.write()
+    return found
+
+
 def _evaluate(
     jobs: Sequence[tuple[str, Load]],
     systems: Sequence[System],
@@ -156,7 +190,7 @@ def _evaluate(
     _check_unique("tracks", names)
     rows = [*systems, *(System(name, "floor") for name in ("mixture", f"mixture/{parts}", "silence"))]
     rows += [System(IRM, "oracle")] if options.oracle else []
-    _check_unique("systems", [system.name for system in rows])
+    _check_unique("systems", [system.name for system in rows] + list(options.others))
     report.prepare(out)
     settings = {
         **settings,
@@ -166,11 +200,15 @@ def _evaluate(
         "oracle": "magnitude ratio mask, STFT 4096/1024 Hann" if options.oracle else "none",
     }
     metrics = tuple(metric for measure in measures for metric in measure.metrics)
+    _check_comparable(names, [system.name for system in systems], metrics, settings, options)
     finished: list[TrackScores] = []
     keeper = ExcerptKeeper()
 
     def result(failure: str = "") -> Report:
-        return Report(Scores(tuple(rows), metrics, tuple(finished), settings, failure), out, keeper.kept())
+        scores = Scores(tuple(rows), metrics, tuple(finished), settings, failure)
+        for name, files in options.others.items():
+            scores = museval_json.add_system(scores, museval_json.system_of(name, files), files)
+        return Report(scores, out, keeper.kept(), options.page, options.anchor, options.published)
 
     try:
         for index, (name, load) in enumerate(jobs):
@@ -202,7 +240,9 @@ def _score(
     references = {stem: material.references[stem].to(options.device) for stem in material.references}
     for stem, reference in references.items():
         _check_finite(reference, f"reference {stem!r} of track {name!r}")
-    truth = Truth(torch.stack([references[stem] for stem in stems]), mixture, material.sample_rate, options.silence)
+    others = {stem: reference for stem, reference in references.items() if stem not in stems}
+    scored = torch.stack([references[stem] for stem in stems])
+    truth = Truth(scored, mixture, material.sample_rate, options.silence, tuple(stems), others)
     scorers = [measure.prepare(truth) for measure in measures]
     values: dict[tuple[str, str, str], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
     for system, estimates in _estimates(name, material, stems, references, mixture, parts, options):
@@ -237,6 +277,23 @@ def _estimates(
         yield floor, dict(zip(stems, stacked, strict=True))
     if options.oracle:
         yield IRM, oracles.ideal_ratio_mask(references, mixture)
+
+
+def _check_comparable(
+    tracks: Sequence[str],
+    systems: Sequence[str],
+    metrics: Sequence[Metric],
+    settings: Mapping[str, str | float],
+    options: Options,
+) -> None:
+    """Refuse what could not be compared in the end, before anything is computed."""
+    names = [*systems, *options.others]
+    if options.anchor is not None and options.anchor not in names:
+        raise UsageError(f"system {options.anchor!r} is not scored; choose from {', '.join(names)}")
+    for name, files in options.others.items():
+        museval_json.check(name, files, tracks, metrics, settings)
+    if options.published is not None:
+        sisec.check(options.published, tracks, metrics)
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:

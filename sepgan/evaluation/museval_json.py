@@ -10,7 +10,7 @@ Source: `musdb.schema.json` of museval; Stöter, Liutkus, Ito, "The 2018 Signal 
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,48 +159,89 @@ def write(scores: Scores, system: str, folder: Path) -> list[Path]:
     return written
 
 
-def add_system(scores: Scores, name: str, tracks: Mapping[str, MusevalTrack], *, folder: str = "") -> Scores:
-    """The scores with one more system, as museval scored it, on the tracks that are there.
-
-    Tracks that the files lack, stems that they lack, and tracks that only they have are left out; a comparison uses
-    what both systems have.
+def check(
+    system: str,
+    files: Mapping[str, MusevalTrack],
+    tracks: Iterable[str],
+    metrics: Sequence[Metric],
+    settings: Mapping[str, str | float],
+) -> None:
+    """Refuse files that could not be compared with an evaluation, before anything is computed.
 
     Args:
-        scores: To add to. Without tracks, those of the files are taken.
-        name: Of the system.
-        tracks: By track, as `read_folder` gives them.
-        folder: Where they are from, for the report.
+        system: Whose files, for the message.
+        files: By track, as `read_folder` gives them.
+        tracks: Names of what will be scored.
+        metrics: By which.
+        settings: How; windows must be those of the files.
 
     Raises:
-        EvaluationError: The windows are others, nothing is in common, or the name is taken.
+        EvaluationError: The windows are others, or no track or metric is in common.
     """
-    if any(system.name == name for system in scores.systems):
-        raise EvaluationError(f"two systems are named {name!r}; rename one of them: NAME=FOLDER")
-    ours = {metric: [one.name for one in scores.metrics if one.name in names] for metric, names in NAMES.items()}
-    if not any(ours.values()):
+    if not any(_known(metrics).values()):
         names = ", ".join(name for names in NAMES.values() for name in names)
-        raise EvaluationError(f"museval's files have no metric that was scored; score one of {names}")
-    for setting, found in (("window_s", {t.window_s for t in tracks.values()}), ("hop_s", _hops(tracks))):
-        expected = scores.settings.get(setting)
+        raise EvaluationError(f"museval's files have no metric that is scored; score one of {names}")
+    hops = {track.hop_s for track in files.values() if max(map(len, track.frames.values())) > 1}
+    for setting, found in (("window_s", {track.window_s for track in files.values()}), ("hop_s", hops)):
+        expected = settings.get(setting)
         if expected is not None and found - {expected}:
             raise EvaluationError(
-                f"the files of {name!r} have {setting} {max(found):g} where this evaluation has {expected:g}; "
+                f"the files of {system!r} have {setting} {max(found):g} where this evaluation has {expected}; "
                 "scores are comparable only with equal windows"
             )
-    before = scores.tracks or tuple(_empty(track) for track in tracks.values())
-    after = tuple(_extended(track, name, tracks.get(track.name), ours) for track in before)
-    if all(one.values.keys() == other.values.keys() for one, other in zip(before, after, strict=True)):
+    ours = list(tracks)
+    if not set(files) & set(ours):
         raise EvaluationError(
-            f"the files of {name!r} share no track and stem with this evaluation; museval names a file "
-            "<track>.json and a target as the stem"
+            f"no track of this evaluation, such as {next(iter(ours), '')!r}, is among the files of {system!r}, such as "
+            f"{next(iter(files), '')!r}; a file is named <track>.json"
         )
-    versions = ", ".join(sorted({track.version or "unknown" for track in tracks.values()}))
-    details = {"museval": versions, **({"folder": folder} if folder else {})}
-    position = 1 + max(
-        (i for i, system in enumerate(scores.systems) if system.kind in ("model", "estimates")), default=-1
-    )
-    system = System(name, "estimates", details)
-    return replace(scores, systems=(*scores.systems[:position], system, *scores.systems[position:]), tracks=after)
+
+
+def add_system(scores: Scores, system: System, files: Mapping[str, MusevalTrack]) -> Scores:
+    """The scores with one more system, as museval scored it.
+
+    Tracks and stems that the files lack, or that only they have, are left out: a comparison uses what both have.
+
+    Args:
+        scores: To add to.
+        system: To add, behind the other systems that are neither floor nor oracle.
+        files: By track, as `read_folder` gives them.
+    """
+    known = _known(scores.metrics)
+    tracks = tuple(_extended(track, system.name, files.get(track.name), known) for track in scores.tracks)
+    judged = [index for index, other in enumerate(scores.systems) if other.kind in ("model", "estimates")]
+    place = max(judged, default=-1) + 1
+    return replace(scores, systems=(*scores.systems[:place], system, *scores.systems[place:]), tracks=tracks)
+
+
+def system_of(name: str, files: Mapping[str, MusevalTrack]) -> System:
+    """What a report tells of a system whose scores museval computed."""
+    versions = sorted({track.version or "unknown" for track in files.values()})
+    return System(name, "estimates", {"scored by": f"museval {', '.join(versions)}", "files": str(len(files))})
+
+
+def scores_of(systems: Mapping[str, Mapping[str, MusevalTrack]], metrics: Sequence[Metric]) -> Scores:
+    """Scores of systems that are known by their files alone, on every track that one of them has.
+
+    Args:
+        systems: Name -> its files by track.
+        metrics: By which to compare; those of BSSEval v4 among them.
+
+    Raises:
+        EvaluationError: The windows of two systems differ, or no metric is one of museval's.
+    """
+    files = [track for of_tracks in systems.values() for track in of_tracks.values()]
+    settings: dict[str, str | float] = {"window_s": files[0].window_s, "hop_s": files[0].hop_s, "silence": "museval"}
+    stems: dict[str, dict[str, None]] = {}
+    for track in files:
+        stems.setdefault(track.name, {}).update(dict.fromkeys(track.targets))
+    known = tuple(metric for metric in metrics if any(metric.name in names for names in NAMES.values()))
+    tracks = tuple(TrackScores(name, UNKNOWN, UNKNOWN, UNKNOWN, tuple(of), {}) for name, of in stems.items())
+    scores = Scores((), known, tracks, settings)
+    for name, of_tracks in systems.items():
+        check(name, of_tracks, stems, known, settings)
+        scores = add_system(scores, system_of(name, of_tracks), of_tracks)
+    return scores
 
 
 def _extended(
@@ -209,25 +250,20 @@ def _extended(
     if found is None:
         return track
     values = dict(track.values)
-    stems = track.stems or found.targets
     for (target, metric), frames in found.frames.items():
-        if target in stems:
+        if target in track.stems:
             values |= {(name, target, our): frames for our in ours[metric] if len(frames)}
-    return replace(track, values=values, stems=stems)
+    return replace(track, values=values)
 
 
-def _empty(track: MusevalTrack) -> TrackScores:
-    return TrackScores(track.name, UNKNOWN, UNKNOWN, UNKNOWN, track.targets, {})
-
-
-def _hops(tracks: Mapping[str, MusevalTrack]) -> set[float]:
-    """Distances of windows; a track of one window says nothing of them."""
-    return {track.hop_s for track in tracks.values() if max(map(len, track.frames.values())) > 1}
+def _known(metrics: Sequence[Metric]) -> dict[str, list[str]]:
+    """Of every metric of museval, our names among those that are scored."""
+    scored = [metric.name for metric in metrics]
+    return {metric: [name for name in names if name in scored] for metric, names in NAMES.items()}
 
 
 def _name(metrics: Sequence[Metric], museval: str) -> str | None:
-    scored = {metric.name for metric in metrics}
-    return next((name for name in NAMES[museval] if name in scored), None)
+    return next(iter(_known(metrics)[museval]), None)
 
 
 def _number(value: Any) -> float:

@@ -8,17 +8,22 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from sepgan import __version__
 from sepgan.errors import OutputError
+from sepgan.evaluation import findings as conclusions
 from sepgan.evaluation import html
 from sepgan.evaluation import scores as files
+from sepgan.evaluation.comparison import Intervals
 from sepgan.evaluation.excerpts import Excerpt
+from sepgan.evaluation.findings import Findings
 from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.scores import Scores, System, TrackScores
+from sepgan.evaluation.sisec import Table
 
 SHOWN = 3  # undefined values that the table for the terminal spells out
 
@@ -32,6 +37,18 @@ class Report:
     scores: Scores
     folder: Path
     excerpts: tuple[Excerpt, ...] = ()  # what the page plays
+    page: bool = True  # write report.html too
+    anchor: str | None = None  # compare the other systems with this one alone
+    published: Table | None = None  # scores of SiSEC 2018, to find the systems' places
+
+    @cached_property
+    def findings(self) -> Findings:
+        """Intervals, comparisons and places.
+
+        Raises:
+            UsageError: The anchor was not scored.
+        """
+        return conclusions.find(self.scores, anchor=self.anchor, published=self.published)
 
     def write(self) -> None:
         """Write all files of the report.
@@ -43,15 +60,22 @@ class Report:
         frames = io.BytesIO()
         np.savez_compressed(frames, allow_pickle=False, **dict(_frame_arrays(self.scores)))
         content = {
-            "scores.csv": files.to_csv(self.scores).encode(),
-            "scores.json": files.to_json(self.scores, version=__version__).encode(),
+            "scores.csv": files.to_csv(self.scores, intervals=self.findings.intervals).encode(),
+            "scores.json": files.to_json(
+                self.scores,
+                version=__version__,
+                intervals=self.findings.intervals,
+                findings=conclusions.to_plain(self.findings),
+            ).encode(),
             "frames.npz": frames.getvalue(),
             "report.md": self.markdown().encode(),
         }
         for name, data in content.items():
             write_atomic(self.folder / name, data)
         # Last, because it takes longest to make: an interrupted evaluation has its numbers by then.
-        write_atomic(self.folder / "report.html", html.render(self.scores, self.excerpts).encode())
+        if self.page:
+            shown = html.render(self.scores, self.excerpts, sections=conclusions.sections(self.findings))
+            write_atomic(self.folder / "report.html", shown.encode())
 
     def table(self) -> str:
         """Return the scores over the whole set in aligned columns, a row per stem and metric."""
@@ -79,7 +103,16 @@ class Report:
             lines += [f"**Incomplete**: {scores.failure}.", ""]
         lines += [f"{len(scores.tracks)} tracks; sepgan {__version__}.", ""]
         lines += [f"- {_describe(system)}" for system in scores.systems]
-        lines += ["", "## All tracks", "", *_markdown_table(*_set_table(scores)), "", _SCALE_NOTE, ""]
+        lines += [
+            "",
+            "## All tracks",
+            "",
+            *_markdown_table(*_set_table(scores, self.findings.intervals)),
+            "",
+            _SCALE_NOTE,
+            "",
+        ]
+        lines += conclusions.markdown(self.findings, scores)
         lines += ["## Each track", "", *_markdown_table(*_track_table(scores)), ""]
         notes = [f"{track.name}: {note}" for track in scores.tracks for note in track.notes]
         undefined = [f"{text} is undefined" for text in _undefined(scores)]
@@ -97,7 +130,8 @@ class Report:
 _SCALE_NOTE = (
     "The floor is the best score that doing nothing gets on the set: the mixture, an equal share of it, or silence as "
     "every estimate. The oracle (IRM) is the ideal magnitude ratio mask with the phase of the mixture. Gap closed is "
-    "(score - floor) / (oracle - floor)."
+    "(score - floor) / (oracle - floor). In brackets behind a score: its 95 % bootstrap interval over tracks, told "
+    "for 5 tracks or more."
 )
 
 
@@ -133,7 +167,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _set_table(scores: Scores) -> tuple[Row, list[Row]]:
+def _set_table(scores: Scores, intervals: Intervals | None = None) -> tuple[Row, list[Row]]:
     judged = [system for system in scores.systems if system.kind in ("model", "estimates")]
     rest = [system for system in scores.systems if system not in judged]
     oracle = next((system for system in rest if system.kind == "oracle"), None)
@@ -146,7 +180,9 @@ def _set_table(scores: Scores) -> tuple[Row, list[Row]]:
             values = {system.name: scores.of_set(system.name, stem, metric) for system in scores.systems}
             closed = [_gap(values[system.name], floor, values[oracle.name]) for system in judged] if oracle else []
             row = [stem, _heading(metric)]
-            row += [_number(values[system.name]) for system in judged]
+            for system in judged:
+                ends = (intervals or {}).get((system.name, stem, metric.name))
+                row.append(_number(values[system.name]) + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else ""))
             row += [f"{_number(floor)} ({by})" if by else _number(floor), *closed]
             row += [_number(values[system.name]) for system in rest]
             rows.append(row)

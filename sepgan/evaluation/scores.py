@@ -10,6 +10,7 @@ the whole set have the track `*`. The statistics are:
 | name | `value` | of any other metric |
 | `*` | `median`, `mean` | over the tracks' scores: a framewise metric's median, any other's value |
 | `*` | `tracks`, `undefined` | how many tracks have the stem, and for how many of them the score is undefined |
+| `*` | `low_95`, `high_95` | ends of the 95 % bootstrap interval of the score over tracks, where there are 5 or more |
 
 Undefined values are `nan` in CSV and null in JSON. They are left out of medians and means, and counted.
 """
@@ -115,8 +116,12 @@ class Scores:
                     best, by = score, system.name if not math.isnan(score) else ""
         return best, by
 
-    def records(self) -> Iterator[Record]:
-        """Every number in long form, tracks first and the whole set last."""
+    def records(self, intervals: Mapping[tuple[str, str, str], tuple[float, float]] | None = None) -> Iterator[Record]:
+        """Every number in long form, tracks first and the whole set last.
+
+        Args:
+            intervals: (system, stem, metric) -> ends of the interval of the score over the set, told where given.
+        """
         for track in self.tracks:
             for (system, stem, name), values in track.values.items():
                 for statistic, value in _track_statistics(values, framewise=self._metric(name).framewise):
@@ -126,6 +131,9 @@ class Scores:
             if len(values):
                 for statistic, value in _set_statistics(values):
                     yield Record(by.name, ALL, stem, metric.name, statistic, value)
+            ends = (intervals or {}).get((by.name, stem, metric.name), ())
+            for statistic, value in zip(("low_95", "high_95"), ends, strict=False):
+                yield Record(by.name, ALL, stem, metric.name, statistic, value)
 
     def _over_tracks(self, system: str, stem: str, metric: Metric) -> npt.NDArray[np.float64]:
         present = [track for track in self.tracks if (system, stem, metric.name) in track.values]
@@ -135,21 +143,34 @@ class Scores:
         return next(metric for metric in self.metrics if metric.name == name)
 
 
-def to_csv(scores: Scores) -> str:
-    """The text of `scores.csv`."""
+def to_csv(scores: Scores, *, intervals: Mapping[tuple[str, str, str], tuple[float, float]] | None = None) -> str:
+    """The text of `scores.csv`.
+
+    Args:
+        scores: What to write.
+        intervals: Of the scores over the set.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    rows.writerows([*list(asdict(record).values())[:-1], f"{record.value:.6g}"] for record in scores.records())
+    rows.writerows([*list(asdict(record).values())[:-1], f"{record.value:.6g}"] for record in scores.records(intervals))
     return text.getvalue()
 
 
-def to_json(scores: Scores, *, version: str) -> str:
+def to_json(
+    scores: Scores,
+    *,
+    version: str,
+    intervals: Mapping[tuple[str, str, str], tuple[float, float]] | None = None,
+    findings: Mapping[str, Any] | None = None,
+) -> str:
     """The text of `scores.json`: settings, systems, metrics, per-track and set statistics.
 
     Args:
         scores: What to write.
         version: Of this package, for whoever reads the file later.
+        intervals: Of the scores over the set.
+        findings: More that follows from the scores, by key.
     """
     tracks: dict[str, Any] = {
         track.name: {
@@ -163,7 +184,7 @@ def to_json(scores: Scores, *, version: str) -> str:
         for track in scores.tracks
     }
     summary: dict[str, Any] = {}
-    for record in scores.records():
+    for record in scores.records(intervals):
         tree = summary if record.track == ALL else tracks[record.track]["scores"]
         statistics = tree.setdefault(record.system, {}).setdefault(record.stem, {}).setdefault(record.metric, {})
         statistics[record.statistic] = None if math.isnan(record.value) else record.value
@@ -177,6 +198,7 @@ def to_json(scores: Scores, *, version: str) -> str:
         "systems": [asdict(system) for system in scores.systems],
         "metrics": [asdict(metric) for metric in scores.metrics],
         "summary": summary,
+        **(findings or {}),
         "tracks": tracks,
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -8,7 +8,7 @@ Source: Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign",
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sepgan.errors import EvaluationError
 from sepgan.evaluation import statistics
 from sepgan.evaluation.comparison import judged
+from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.museval_json import METRICS, NAMES
 from sepgan.evaluation.scores import Scores
 from sepgan.evaluation.statistics import MINIMUM_TRACKS
@@ -92,6 +93,28 @@ def medians(table: Table) -> dict[tuple[str, str, str], float]:
     }
 
 
+def check(table: Table, tracks: Iterable[str], metrics: Iterable[Metric]) -> None:
+    """Refuse a table that nothing could be compared with, before anything is computed.
+
+    Args:
+        table: As `read` gives it.
+        tracks: Names of what will be scored.
+        metrics: By which.
+
+    Raises:
+        EvaluationError: No track or metric is in common.
+    """
+    known = {track for of_tracks in table.values() for track in of_tracks}
+    ours = list(tracks)
+    if not known & set(ours):
+        raise EvaluationError(
+            f"no track of this evaluation, such as {next(iter(ours), '')!r}, is in SiSEC 2018's table, which has "
+            f"{len(known)} such as {min(known)!r}; evaluate the test set of MUSDB18"
+        )
+    if not {metric.name for metric in metrics} & {name for names in NAMES.values() for name in names}:
+        raise EvaluationError("no metric of SiSEC 2018's table is scored; score csdr or bss_v4")
+
+
 def places(scores: Scores, table: Table) -> tuple[Place, ...]:
     """Where every system that was scored stands, by stem and metric of BSSEval v4.
 
@@ -100,16 +123,7 @@ def places(scores: Scores, table: Table) -> tuple[Place, ...]:
     Args:
         scores: Of systems, on tracks with the names of the table.
         table: As `read` gives it.
-
-    Raises:
-        EvaluationError: No track or metric is in common.
     """
-    known = {track for of_tracks in table.values() for track in of_tracks}
-    if not known & {track.name for track in scores.tracks}:
-        raise EvaluationError(
-            f"no track of this evaluation, such as {scores.tracks[0].name!r}, is in SiSEC 2018's table, which has "
-            f"{len(known)} such as {min(known)!r}; evaluate the test set of MUSDB18"
-        )
     found = []
     for name in METRICS:
         metric = next((one for our in NAMES[name] for one in scores.metrics if one.name == our), None)
@@ -122,8 +136,6 @@ def places(scores: Scores, table: Table) -> tuple[Place, ...]:
                     }
                     place = _place(system, stem, name, ours, theirs)
                     found += [place] if place else []
-    if not found:
-        raise EvaluationError("no metric of SiSEC 2018's table was scored; score csdr or one of bss_v4")
     return tuple(found)
 
 

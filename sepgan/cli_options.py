@@ -1,0 +1,87 @@
+"""What several commands share: options, and how names on the command line become devices, models and lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from sepgan.console import Style
+from sepgan.errors import UsageError
+
+Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:1 or mps.")]
+ProgressStyle = Annotated[
+    Style, typer.Option("--progress", help="Bar on a terminal and lines elsewhere, or JSON lines.")
+]
+Model = Annotated[str, typer.Option("--model", "-n", help="A model's name (see `sepgan models list`) or file.")]
+
+
+def load(model: str, device: str) -> Any:
+    """Load a separator, with as many threads as there are cores.
+
+    Args:
+        model: Name or file.
+        device: As the user gave it.
+
+    Raises:
+        CheckpointError: There is no such model, or it cannot be read.
+        UsageError: The device is unknown or not there.
+    """
+    from sepgan.separator import Separator
+
+    set_threads()
+    return Separator.load(model, find_device(device))
+
+
+def find_device(name: str) -> str:
+    """Resolve `auto` and refuse devices that are not there.
+
+    Args:
+        name: As the user gave it.
+
+    Raises:
+        UsageError: The device is unknown or not there.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    available: dict[str, Callable[[], bool]] = {
+        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    if kind not in available:
+        raise UsageError(f"device '{name}' is unknown: choose auto, cpu, cuda or mps")
+    if not available[kind]():
+        raise UsageError(f"device '{name}' is not available here: use --device auto")
+    return name
+
+
+def set_threads() -> None:
+    """Use as many threads as the environment asks for.
+
+    Raises:
+        UsageError: It asks for no whole number.
+    """
+    import torch
+
+    wanted = os.environ.get("SEPGAN_NUM_THREADS", "")
+    if wanted and not (wanted.isdigit() and int(wanted) > 0):
+        raise UsageError(f"SEPGAN_NUM_THREADS must be a whole number from 1 on, got '{wanted}'")
+    if wanted:
+        torch.set_num_threads(int(wanted))
+
+
+def names(text: str) -> list[str]:
+    """The parts of a comma-separated list.
+
+    >>> names("vocals, drums")
+    ['vocals', 'drums']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
