@@ -5,13 +5,25 @@ depends only on the references is computed once. One measure may yield several m
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from sepgan.data.track import ACCOMPANIMENT
 from sepgan.errors import UsageError
-from sepgan.evaluation.metrics import MAXIMUM_DB, SilenceRule, framewise_sdr, global_sdr, si_sdr
+from sepgan.evaluation.bss_eval import BssEval
+from sepgan.evaluation.metrics import MAXIMUM_DB, SilenceRule, frame_starts, framewise_sdr, global_sdr, si_sdr
+from sepgan.evaluation.pairing import VOCALS
+from sepgan.evaluation.spectral import (
+    LSD_RANGE_DB,
+    SILENCE_DBFS,
+    SILENCE_S,
+    log_spectral_distance,
+    multi_resolution_stft,
+    silence_leakage,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,8 @@ class Truth:
     mixture: Tensor  # [C, T]
     sample_rate: int  # Hz
     silence: SilenceRule
+    stems: tuple[str, ...] = ()  # names of the references
+    others: Mapping[str, Tensor] = field(default_factory=dict)  # further stems of the track, not scored, [C, T]
 
 
 Scorer = Callable[[Tensor], Mapping[str, Tensor]]
@@ -61,6 +75,67 @@ def _usdr(truth: Truth) -> Scorer:
 
 def _si_sdr(truth: Truth) -> Scorer:
     return lambda estimates: {"si_sdr": si_sdr(truth.references, estimates)}
+
+
+def _bss_v4(truth: Truth) -> Scorer:
+    window = truth.sample_rate  # 1 s
+    evaluators = [
+        (
+            torch.tensor(scored),
+            BssEval(
+                truth.references[scored],
+                window,
+                others=torch.stack(others) if others else None,
+                silence=truth.silence,
+            ),
+        )
+        for scored, others in _independent(truth)
+    ]
+
+    def score(estimates: Tensor) -> Mapping[str, Tensor]:
+        frames = len(frame_starts(estimates.shape[-1], window, window))
+        found = {
+            metric.name: torch.empty(len(estimates), frames, dtype=torch.float64, device=estimates.device)
+            for metric in _BSS_V4
+        }
+        for scored, evaluator in evaluators:
+            scores = evaluator.score(estimates[scored])
+            for name, values in found.items():
+                values[scored] = getattr(scores, name.rpartition(".")[2])
+        return found
+
+    return score
+
+
+def _independent(truth: Truth) -> list[tuple[list[int], list[Tensor]]]:
+    """Groups of references to project on together: those to score, by position, and the others.
+
+    `accompaniment` is the sum of its own parts, so it stands apart from them, against the vocals alone, as in museval.
+    """
+    names = truth.stems or tuple(str(position) for position in range(len(truth.references)))
+    positions = {stem: position for position, stem in enumerate(names)}
+    known = {**dict(zip(names, truth.references, strict=True)), **truth.others}
+    parts = [stem for stem in known if stem != ACCOMPANIMENT]
+    groups = [parts, [ACCOMPANIMENT, VOCALS]] if not set(parts) <= {VOCALS} else [list(known)]
+    found = []
+    for group in groups:
+        # In the second group the vocals can interfere, but have their score from the first.
+        apart = group is not groups[0]
+        scored = [stem for stem in group if stem in positions and (stem == ACCOMPANIMENT or not apart)]
+        found.append((scored, [known[stem] for stem in group if stem in known and stem not in scored]))
+    return [([positions[stem] for stem in scored], others) for scored, others in found if scored]
+
+
+def _mr_stft(truth: Truth) -> Scorer:
+    return lambda estimates: {"mr_stft": multi_resolution_stft(truth.references, estimates)}
+
+
+def _lsd(truth: Truth) -> Scorer:
+    return lambda estimates: {"lsd": log_spectral_distance(truth.references, estimates)}
+
+
+def _leakage(truth: Truth) -> Scorer:
+    return lambda estimates: {"leakage": silence_leakage(truth.references, estimates, truth.mixture, truth.sample_rate)}
 
 
 _CSDR = Metric(
@@ -94,10 +169,67 @@ _SI_SDR = Metric(
     source="Le Roux et al., ICASSP 2019, equation 3",
 )
 
+_FILTERS = "512-tap filters fitted on the whole track, windows of 1 s, hop 1 s; median over frames, then over tracks"
+_BSS_SOURCE = "BSSEval v4: Vincent, Gribonval, Févotte, IEEE TASLP 2006; Stöter, Liutkus, Ito, LVA/ICA 2018"
+_BSS_V4 = tuple(
+    Metric(
+        f"bss_v4.{name}",
+        f"BSS {name.upper()}",
+        "dB",
+        framewise=True,
+        over_tracks="median",
+        definition=f"{definition}; {_FILTERS}.",
+        source=_BSS_SOURCE,
+    )
+    for name, definition in {
+        "sdr": "Signal to distortion: 10 log10(|s|^2 / |e - s|^2), the same as cSDR",
+        "isr": "Signal to spatial distortion: 10 log10(|s|^2 / |P_j e - s|^2), P_j e made of the source's own channels",
+        "sir": "Signal to interference: 10 log10(|P_j e|^2 / |P e - P_j e|^2), P e made of all sources",
+        "sar": "Signal to artifacts: 10 log10(|P e|^2 / |e - P e|^2)",
+    }.items()
+)
+_MR_STFT = Metric(
+    "mr_stft",
+    "MR-STFT",
+    "",
+    framewise=False,
+    over_tracks="mean",
+    higher_is_better=False,
+    definition="Multi-resolution STFT distance: spectral convergence plus L1 of log magnitudes, mean over three STFTs "
+    "and over tracks; lower is better.",
+    source="Yamamoto, Song, Kim, ICASSP 2020",
+)
+_LSD = Metric(
+    "lsd",
+    "LSD",
+    "dB",
+    framewise=False,
+    over_tracks="mean",
+    higher_is_better=False,
+    definition=f"Log-spectral distance: RMS over bins of the difference of levels, down to {LSD_RANGE_DB:g} dB below "
+    "the loudest, mean over frames and tracks; lower is better.",
+    source="Gray, Markel, IEEE TASSP 1976",
+)
+_LEAKAGE = Metric(
+    "leakage",
+    "leakage",
+    "dB",
+    framewise=False,
+    over_tracks="mean",
+    higher_is_better=False,
+    definition=f"Energy of the estimate where the reference stays below {SILENCE_DBFS:g} dBFS for {SILENCE_S:g} s or "
+    "more, against the mixture's there; undefined without such a pause; mean over tracks; lower is better.",
+    source="own definition",
+)
+
 MEASURES: dict[str, Measure] = {
     "csdr": Measure((_CSDR,), _csdr),
     "usdr": Measure((_USDR,), _usdr),
     "si_sdr": Measure((_SI_SDR,), _si_sdr),
+    "bss_v4": Measure(_BSS_V4, _bss_v4),
+    "mr_stft": Measure((_MR_STFT,), _mr_stft),
+    "lsd": Measure((_LSD,), _lsd),
+    "leakage": Measure((_LEAKAGE,), _leakage),
 }
 
 DEFAULT_MEASURES = ("csdr", "usdr", "si_sdr")

@@ -26,3 +26,16 @@ def museval_v4(
             filters_len=filters_len,
         )
     return {name: torch.from_numpy(value) for name, value in zip(("sdr", "isr", "sir", "sar"), scores, strict=False)}
+
+
+def museval_sources(references: Tensor, estimates: Tensor) -> dict[str, Tensor]:
+    """Museval's `bss_eval_sources`, `sdr, sir, sar`, each [S], of [S, C, T]."""
+    museval_v4(references[..., :64], estimates[..., :64], 64, 64, filters_len=2)  # skips where it cannot be imported
+    import museval.metrics
+
+    scores = museval.metrics.bss_eval_sources(
+        references.double().transpose(1, 2).numpy(),
+        estimates.double().transpose(1, 2).numpy(),
+        compute_permutation=False,
+    )
+    return {name: torch.from_numpy(value[:, 0]) for name, value in zip(("sdr", "sir", "sar"), scores, strict=False)}

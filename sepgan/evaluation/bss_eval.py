@@ -1,0 +1,322 @@
+"""BSSEval version 4 in full: SDR, ISR, SIR and SAR of frames, with distortion filters fitted on the whole track.
+
+An estimate is split into what a filter can make of its own true source (all channels), of all true sources, and the
+rest:
+
+    e = s + e_spatial + e_interference + e_artifacts
+    P_j e = s + e_spatial                    projection on the source's own channels, delayed by 0 to L - 1 samples
+    P e   = P_j e + e_interference           projection on the channels of all sources
+    SDR = |s|^2 / |e - s|^2        ISR = |s|^2 / |P_j e - s|^2
+    SIR = |P_j e|^2 / |P e - P_j e|^2        SAR = |P e|^2 / |e - P e|^2        (10 log10, dB)
+
+Filters are the least-squares ones for the whole track; energies are those of a frame, filtered on its own. Where
+museval factors one matrix per estimate and filters every frame in time, here one Cholesky factor serves all estimates
+of a track, and frames stay in the frequency domain, where Parseval gives their energies.
+
+Precision: correlations and factors are float64, because float32 is wrong by up to 11 dB. References without energy in
+part of the band (MP3, AAC, equal channels) make the normal equations singular: museval's result then depends on
+rounding, and moves by 0.02 dB when its input is scaled. Here the smallest diagonal load that lets the factorisation
+succeed is added, so that what the references cannot explain stays unexplained.
+
+Source: Vincent, Gribonval, Févotte, "Performance measurement in blind audio source separation", IEEE TASLP 14(4), 2006;
+Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018; the reference implementation is
+museval.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sepgan.evaluation.metrics import MAXIMUM_DB, MINIMUM_DB, SilenceRule, check_shapes, decibels, frame_starts
+
+FILTER_TAPS = 512  # of BSSEval since version 2
+_CORRELATION_FFT = 1 << 14  # long against the taps, short enough for the cache
+LONGEST_SPECTRUM = 1 << 17  # samples of a frame that is transformed whole
+_LOADS = (0.0, 2e-16, 1e-15, 4e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9)  # of the mean energy of a channel
+
+
+class _Energies(NamedTuple):
+    """Energies [S, K] of the parts of the estimates, and where their ratios are undefined."""
+
+    signal: Tensor  # s
+    distortion: Tensor  # e - s
+    spatial: Tensor  # P_j e - s
+    image: Tensor  # P_j e
+    interference: Tensor  # P e - P_j e
+    projection: Tensor  # P e
+    artifacts: Tensor  # e - P e
+    unfiltered: Tensor  # e - P_j e
+    undefined: Tensor
+
+
+@dataclass(frozen=True)
+class BssScores:
+    """Ratios in dB, each [S, K]: signal to distortion, spatial distortion (ISR), interference and artifacts."""
+
+    sdr: Tensor
+    isr: Tensor
+    sir: Tensor
+    sar: Tensor
+
+
+class BssEval:
+    """BSSEval v4 for one set of references; what depends only on them is computed once.
+
+    Args:
+        references: True sources [S, C, T]; silent ones explain nothing and have NaN scores.
+        window: Samples per frame; one second in published tables.
+        hop: Samples between frames; `window` when None.
+        others: Further sources of the mixture [S', C, T] that can interfere but are not scored.
+        taps: Length of the distortion filters.
+        silence: Which frames are undefined.
+        block_samples: Samples of audio, over all channels, that are transformed at once; bounds the memory.
+
+    Attributes:
+        load: What was added to the diagonal of the normal equations to make them solvable, relative to the mean energy
+        of
+            a channel; 0 unless the references leave part of the band empty.
+
+    Raises:
+        ValueError: The signal is empty or not [S, C, T].
+    """
+
+    def __init__(
+        self,
+        references: Tensor,
+        window: int,
+        hop: int | None = None,
+        *,
+        others: Tensor | None = None,
+        taps: int = FILTER_TAPS,
+        silence: SilenceRule = SilenceRule.REFERENCE,
+        block_samples: int = 1 << 20,
+    ) -> None:
+        check_shapes(references, references)
+        self.references = references
+        self.window = min(window, references.shape[-1])
+        self.hop = window if hop is None else hop
+        self.taps = taps
+        self.silence = silence
+        self.block_samples = block_samples
+        self._sources = references if others is None else torch.cat([references, others])
+        channels = self._sources.flatten(0, 1)
+        gram = _gram(correlate(channels, channels, taps, block_samples))
+        width = references.shape[1] * taps
+        self._whole, self.load = _factor(gram)
+        self._own = []
+        for first in range(0, len(references) * width, width):
+            factor, load = _factor(gram[first : first + width, first : first + width])
+            self._own.append(factor)
+            self.load = max(self.load, load)
+
+    def score(self, estimates: Tensor) -> BssScores:
+        """Score estimates of every source, in the order of the references.
+
+        Args:
+            estimates: [S, C, T].
+
+        Raises:
+            ValueError: Their shape is not that of the references.
+        """
+        energies = self._energies(estimates)
+        sdr = decibels(energies.signal, energies.distortion)
+        isr = decibels(energies.signal, energies.spatial)
+        sir = decibels(energies.image, energies.interference)
+        sar = decibels(energies.projection, energies.artifacts)
+        return BssScores(*(self._defined(ratio, energies.undefined.bool()) for ratio in (sdr, isr, sir, sar)))
+
+    def score_sources(self, estimates: Tensor) -> BssScores:
+        """Score as the older `bss_eval_sources` does, where a filtered source is as good as the source: no ISR.
+
+        SDR = |P_j e|^2 / |e - P_j e|^2. It is blind to what a filter of `taps` can do, so it scores higher than the SDR
+        of version 4, and the two must never share a column. Older tables have it for mono signals and one frame, the
+        track.
+
+        Args:
+            estimates: [S, C, T].
+
+        Raises:
+            ValueError: Their shape is not that of the references.
+
+        Source: BSS Eval 2.0 and 3.0, as in mir_eval.
+        """
+        energies = self._energies(estimates)
+        sdr = decibels(energies.image, energies.unfiltered)
+        sir = decibels(energies.image, energies.interference)
+        sar = decibels(energies.projection, energies.artifacts)
+        ratios = (sdr, torch.full_like(sdr, torch.nan), sir, sar)
+        return BssScores(*(self._defined(ratio, energies.undefined.bool()) for ratio in ratios))
+
+    def _defined(self, ratio: Tensor, undefined: Tensor) -> Tensor:
+        capped = ratio if self.silence is SilenceRule.MUSEVAL else ratio.clamp(MINIMUM_DB, MAXIMUM_DB)
+        return capped.masked_fill(undefined, torch.nan)
+
+    def _energies(self, estimates: Tensor) -> _Energies:
+        check_shapes(self.references, estimates)
+        whole, own = self._filters(estimates)
+        # A frame as long as a track is filtered piece by piece; a usual one stays in the frequency domain.
+        pieces = self.window > LONGEST_SPECTRUM
+        size = fast_length((LONGEST_SPECTRUM if pieces else self.window) + self.taps - 1)
+        spectra = torch.fft.rfft(whole, size), torch.fft.rfft(own, size)
+        frames = []
+        for start in frame_starts(self.references.shape[-1], self.window, self.hop):
+            stop = start + self.window
+            sources, estimate = self._sources[..., start:stop].double(), estimates[..., start:stop].double()
+            measure = self._measure_pieces if pieces else self._measure
+            frames.append(torch.cat([measure(sources, estimate, *spectra, size), self._undefined(sources, estimate)]))
+        return _Energies(*torch.stack(frames, -1).unbind(0))
+
+    def _filters(self, estimates: Tensor) -> tuple[Tensor, Tensor]:
+        """Least-squares filters to each estimate from all channels [K, S, C, L], and from its own [C, S, C, L]."""
+        sources, channels, _ = estimates.shape
+        lags = correlate(self._sources.flatten(0, 1), estimates.flatten(0, 1), self.taps, self.block_samples)
+        right = lags.transpose(1, 2).reshape(-1, sources * channels)  # [K L, S C]
+        whole = torch.cholesky_solve(right, self._whole)
+        by_source = right[: sources * channels * self.taps].reshape(sources, channels * self.taps, sources, channels)
+        own = [torch.cholesky_solve(by_source[j, :, j], factor) for j, factor in enumerate(self._own)]
+        return (
+            whole.reshape(-1, self.taps, sources, channels).permute(0, 2, 3, 1),
+            torch.stack(own, 1).reshape(channels, self.taps, sources, channels).permute(0, 2, 3, 1),
+        )
+
+    def _measure(self, sources: Tensor, estimate: Tensor, whole: Tensor, own: Tensor, size: int) -> Tensor:
+        """Energies of one frame [8, S], by Parseval."""
+        spectra, found = torch.fft.rfft(sources, size), torch.fft.rfft(estimate, size)  # [S, C, F]
+        true = spectra[: len(estimate)]
+        projection, image = _project(spectra, whole, own)
+        return torch.stack([_spectral_energy(part, size) for part in _parts(true, found, projection, image)])
+
+    def _measure_pieces(self, sources: Tensor, estimate: Tensor, whole: Tensor, own: Tensor, size: int) -> Tensor:
+        """Energies of one long frame [8, S], by overlap-save over its pieces."""
+        past, step = self.taps - 1, size - self.taps + 1
+        # The filters ring on for `taps - 1` samples beyond the frame.
+        length = estimate.shape[-1] + past
+        blocks = -(-length // step)
+        padding = blocks * step - estimate.shape[-1]
+        sources = torch.nn.functional.pad(sources, (past, padding))
+        estimate = torch.nn.functional.pad(estimate, (0, padding))
+        total = torch.zeros(8, len(estimate), dtype=torch.float64, device=estimate.device)
+        for start in range(0, blocks * step, step):
+            piece = sources[..., start : start + size]
+            filtered = _project(torch.fft.rfft(piece), whole, own)
+            projection, image = (torch.fft.irfft(part, size)[..., past:] for part in filtered)
+            true, found = piece[: len(estimate), :, past:], estimate[..., start : start + step]
+            total += torch.stack([part.square().sum((-2, -1)) for part in _parts(true, found, projection, image)])
+        return total
+
+    def _undefined(self, sources: Tensor, estimate: Tensor) -> Tensor:
+        true = sources[: len(estimate)]
+        if self.silence is SilenceRule.MUSEVAL:
+            silent = (sources.sum(-2) == 0).all(-1).any() | (estimate.sum(-2) == 0).all(-1).any()
+            return silent.expand(1, len(estimate)).double()
+        return (true == 0).flatten(-2).all(-1)[None].double()
+
+
+def correlate(references: Tensor, others: Tensor, lags: int, block_samples: int = 1 << 20) -> Tensor:
+    """Correlation of delayed references with other signals, `sum_t references[k, t - d] others[o, t]`, in float64.
+
+    Args:
+        references: [K, T].
+        others: [O, T].
+        lags: Delays 0 to `lags - 1` are returned.
+        block_samples: Samples of all signals that are transformed at once; bounds the memory.
+
+    Returns:
+        [K, O, lags].
+
+    >>> correlate(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.0, 1.0, 2.0]]), 2).round().tolist()
+    [[[2.0, 5.0]]]
+    """
+    size = max(_CORRELATION_FFT, fast_length(2 * lags))
+    step = size - lags + 1  # the rest of each transform is what precedes the block, for the delays
+    count = max(1, block_samples // (size * (len(references) + len(others))))
+    samples = references.shape[-1]
+    shape = size // 2 + 1, len(references), len(others)
+    spectrum = torch.zeros(shape, dtype=torch.complex128, device=references.device)
+    for start in range(0, samples, count * step):
+        stop = min(samples, start + count * step)
+        blocks = -(-(stop - start) // step)
+        right = start + blocks * step - stop  # zeros that complete the last block
+        left = lags - 1 - min(start, lags - 1)
+        past = references[:, start - (lags - 1) + left : stop].double()
+        past = torch.nn.functional.pad(past, (left, right)).unfold(-1, size, step)  # [K, blocks, size]
+        now = torch.nn.functional.pad(others[:, start:stop].double(), (0, right)).unfold(-1, step, step)
+        now = torch.nn.functional.pad(now, (lags - 1, 0))  # what precedes the block is only heard delayed
+        spectrum += torch.fft.rfft(past).conj().permute(2, 0, 1) @ torch.fft.rfft(now).permute(2, 1, 0)
+    lagged: Tensor = torch.fft.irfft(spectrum.permute(1, 2, 0), size)
+    return lagged[..., :lags]
+
+
+def fast_length(minimum: int) -> int:
+    """The smallest even 2^a 3^b 5^c that is at least `minimum`: a length that is fast to transform.
+
+    >>> fast_length(44100 + 511)
+    45000
+    """
+    best = 2
+    while best < minimum:
+        best *= 2
+    for three in range(12):
+        for five in range(8):
+            length = 2 * 3**three * 5**five
+            while length < minimum:
+                length *= 2
+            best = min(best, length)
+    return best
+
+
+def _gram(lags: Tensor) -> Tensor:
+    """The matrix of inner products of all delayed channels, [K L, K L], from their correlations [K, K, L]."""
+    taps = lags.shape[-1]
+    # The correlation at a negative delay is that of the exchanged pair: delays -(L - 1) ... L - 1.
+    both = torch.cat([lags.transpose(0, 1)[..., 1:].flip(-1), lags], -1)
+    hankel = both.unfold(-1, taps, 1)  # [k, k', a, b] -> delay a + b - (L - 1)
+    toeplitz = hankel.flip(-1)  # delay a - b
+    return toeplitz.permute(0, 2, 1, 3).reshape(len(lags) * taps, len(lags) * taps)
+
+
+def _factor(gram: Tensor) -> tuple[Tensor, float]:
+    """Cholesky factor of a Gram matrix that may be singular, and the relative load on the diagonal that it took."""
+    diagonal = gram.diagonal()
+    energy = diagonal.mean()
+    # A silent channel has no energy at any delay; one on its diagonal makes its filter zero.
+    empty = (diagonal == 0).double()
+    for load in _LOADS:
+        factor, failed = torch.linalg.cholesky_ex(gram + torch.diag(empty + load * energy))
+        if not failed:
+            return factor, load
+    raise AssertionError("the Gram matrix of finite signals has a Cholesky factor under one of the loads")
+
+
+def _project(spectra: Tensor, whole: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Projections of the estimates [S, C, F] on all sources and on their own: filters times spectra [S', C, F]."""
+    projection = torch.zeros_like(whole[0])
+    for filters, spectrum in zip(whole, spectra.flatten(0, 1), strict=True):
+        projection.addcmul_(filters, spectrum.expand_as(filters))
+    image = torch.zeros_like(own[0])
+    for filters, spectrum in zip(own, spectra[: own.shape[1]].transpose(0, 1), strict=True):
+        image.addcmul_(filters, spectrum[:, None].expand_as(filters))
+    return projection, image
+
+
+def _parts(true: Tensor, estimate: Tensor, projection: Tensor, image: Tensor) -> tuple[Tensor, ...]:
+    """What `_Energies` holds the energies of, in its order."""
+    return (
+        true,
+        true - estimate,
+        image - true,
+        image,
+        projection - image,
+        projection,
+        estimate - projection,
+        estimate - image,
+    )
+
+
+def _spectral_energy(spectrum: Tensor, size: int) -> Tensor:
+    """Energy [S] of real signals [S, C, F] from the half of their spectrum that rfft gives, times a constant."""
+    power = torch.view_as_real(spectrum).square().sum((1, 3))
+    total = 2 * power.sum(-1) - power[:, 0]
+    return total - power[:, -1] if size % 2 == 0 else total
