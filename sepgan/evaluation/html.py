@@ -149,7 +149,11 @@ def _comparison(found: Sequence[Comparison], scores: Scores) -> list[Section]:
         return []
     titles = {metric.name: _heading(metric) for metric in scores.metrics}
     columns = [Column("stem"), Column("metric"), Column("systems"), Column("difference"), Column("effect")]
-    columns += [Column("p", "Adjusted over all tests", digits=3), Column("tracks", digits=0), Column("verdict")]
+    columns += [
+        Column("p", "Adjusted over all tests", digits=3, least=0.001),
+        Column("tracks", digits=0),
+        Column("verdict"),
+    ]
     rows: list[list[Cell]] = []
     for one in found:
         difference = one.difference if math.isnan(one.low) else Interval(one.difference, one.low, one.high)

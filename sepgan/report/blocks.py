@@ -32,6 +32,7 @@ class Column:
     title: str
     hint: str = ""  # a longer explanation, shown on demand
     digits: int = 2
+    least: float = 0.0  # numbers from zero up to here are only said to be below it
 
 
 @dataclass(frozen=True)

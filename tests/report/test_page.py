@@ -29,6 +29,18 @@ def test_a_page_holds_all_blocks_and_asks_for_nothing() -> None:
     assert "uSDR, dB" in html
 
 
+def test_small_numbers_are_not_called_zero() -> None:
+    table = Table(
+        "p", [Column("stem"), Column("p", digits=3, least=0.001)], [["a", 1e-9], ["b", 0.02], ["c", math.nan]]
+    )
+    html = page.render(Page("p", [Section("p", [table])]))
+    assert re.findall(r'data-value="([^"]*)">([^<]*)</td>', html) == [
+        ("1e-09", "&lt; 0.001"),
+        ("0.02", "0.020"),
+        ("", page.DASH),
+    ]
+
+
 def test_text_cannot_become_markup() -> None:
     name = "</script><b>&\"'"
     group = sound.player_group(name, [(name, synth.tone(440, 0.1), RATE)], note=name)
