@@ -74,7 +74,13 @@ class Report:
             write_atomic(self.folder / name, data)
         # Last, because it takes longest to make: an interrupted evaluation has its numbers by then.
         if self.page:
-            shown = html.render(self.scores, self.excerpts, sections=conclusions.sections(self.findings))
+            shown = html.render(
+                self.scores,
+                self.excerpts,
+                intervals=self.findings.intervals,
+                comparisons=self.findings.comparisons,
+                sections=conclusions.sections(self.findings),
+            )
             write_atomic(self.folder / "report.html", shown.encode())
 
     def table(self) -> str:
