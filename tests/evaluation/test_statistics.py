@@ -86,7 +86,7 @@ def p_values_of(
                 signed[rank - 1], wanted = rank, wanted - rank
         by_sum.append(statistics.wilcoxon(signed))
     order = np.abs(differences).argsort(-1).argsort(-1) + 1
-    return np.array(by_sum)[(order * (differences > 0)).sum(-1)]
+    return np.asarray(np.array(by_sum)[(order * (differences > 0)).sum(-1)], np.float64)
 
 
 def test_chance_alone_is_found_as_often_as_promised() -> None:
@@ -104,7 +104,7 @@ def test_chance_alone_is_found_as_often_as_promised() -> None:
 
 @pytest.mark.parametrize("over_tracks", ["mean", "median"])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(over_tracks: statistics.Summary) -> None:
-    """Percentile intervals of 40 skewed scores: a few per cent short of 95 % at most, which the documentation admits."""
+    """Percentile intervals of 40 skewed scores: a few per cent short of 95 % at most, as documented."""
     random = np.random.default_rng(1)
     truth = math.exp(0.125) if over_tracks == "mean" else 1.0
     held = 0
