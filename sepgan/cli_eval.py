@@ -56,7 +56,9 @@ def evaluate(
     ignore_extra: Annotated[
         bool, typer.Option("--ignore-extra", help="Leave out estimates that have no reference.")
     ] = False,
-    metrics: Annotated[str | None, typer.Option(help="Comma-separated; default csdr,usdr,si_sdr.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="csdr, usdr, si_sdr (the default), bss_v4, mr_stft, lsd ...; commas between.")
+    ] = None,
     silence: Annotated[
         str, typer.Option(help="'reference' leaves out frames with a silent reference, 'museval' does as museval.")
     ] = "reference",

@@ -36,6 +36,7 @@ class Comparison:
     difference: float  # of the scores over these tracks, first less second
     low: float  # of its bootstrap interval; NaN below MINIMUM_TRACKS
     high: float
+    typical: float  # median over tracks of the tracks' differences: what the test is about
     effect: float  # matched-pairs rank-biserial correlation, positive where the first has the higher values
     p_value: float  # of the paired Wilcoxon signed-rank test, two-sided; NaN without tracks
     p_adjusted: float  # by Holm's method over all comparisons of the evaluation
@@ -91,13 +92,15 @@ def _compare(scores: Scores, first: str, second: str, stem: str, metric: Metric)
     values = [[scores.of_track(track, name, stem, metric) for name in (first, second)] for track in scores.tracks]
     pairs = np.array(values, np.float64).reshape(-1, 2)
     ours, theirs = pairs[~np.isnan(pairs).any(-1)].T
-    low = high = difference = p_value = effect = math.nan
+    low = high = difference = typical = p_value = effect = math.nan
     if len(ours):
-        difference = _difference(ours, theirs, metric)
+        difference, typical = _difference(ours, theirs, metric), float(np.median(ours - theirs))
         p_value, effect = statistics.wilcoxon(ours - theirs), statistics.rank_biserial(ours - theirs)
     if len(ours) >= MINIMUM_TRACKS:
         low, high = statistics.difference_interval(ours, theirs, metric.over_tracks)
-    return Comparison(first, second, stem, metric.name, len(ours), difference, low, high, effect, p_value, math.nan, "")
+    return Comparison(
+        first, second, stem, metric.name, len(ours), difference, low, high, typical, effect, p_value, math.nan, ""
+    )
 
 
 def _difference(first: Values, second: Values, metric: Metric) -> float:
@@ -121,8 +124,10 @@ def note(comparisons: tuple[Comparison, ...]) -> str:
         "Differences are first less second, over the tracks that both were scored on, with a 95 % bootstrap interval "
         "over tracks; p is of a paired two-sided Wilcoxon signed-rank test over tracks, adjusted by Holm's method over "
         f"{'this one test' if tests == 1 else f'all {tests} tests of this report'}; the effect is the matched-pairs "
-        "rank-biserial correlation (1: the first has the higher value on every track). 'Not distinguishable' means "
-        "that chance explains the difference well enough, not that the systems are equal."
+        "rank-biserial correlation (1: the first has the higher value on every track). The test sees the differences "
+        "track by track, whose median it is about: it may find a small one that nearly every track shows, where the "
+        "scores of the set hardly differ. 'Not distinguishable' means that chance explains the difference well enough, "
+        "not that the systems are equal."
     )
     most, needed = max(one.tracks for one in comparisons), statistics.tracks_needed(tests)
     if most < needed:

@@ -56,7 +56,19 @@ def markdown(findings: Findings, scores: Scores) -> list[str]:
     lines: list[str] = []
     if findings.comparisons:
         units = {metric.name: metric for metric in scores.metrics}
-        header = ["stem", "metric", "systems", "tracks", "difference", "95 % interval", "p", "p (Holm)", "effect", ""]
+        header = [
+            "stem",
+            "metric",
+            "systems",
+            "tracks",
+            "difference",
+            "95 % interval",
+            "median of differences",
+            "p",
+            "p (Holm)",
+            "effect",
+            "",
+        ]
         rows = [
             [
                 one.stem,
@@ -65,6 +77,7 @@ def markdown(findings: Findings, scores: Scores) -> list[str]:
                 str(one.tracks),
                 f"{one.difference:+.2f}",
                 _between(one.low, one.high),
+                f"{one.typical:+.2f}",
                 _p(one.p_value),
                 _p(one.p_adjusted),
                 f"{one.effect:+.2f}",

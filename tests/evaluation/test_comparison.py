@@ -55,6 +55,7 @@ def test_a_better_system_is_named_and_equal_ones_are_not_told_apart() -> None:
     assert ab.verdict == "a is better"
     assert ab.tracks == 20
     assert ab.effect == 1
+    assert ab.typical == pytest.approx(float(np.median(BETTER["a"] - BETTER["b"])))
     assert ab.low < ab.difference < ab.high
     assert ab.p_value == pytest.approx(2 / 2**20)
     assert ab.p_adjusted == pytest.approx(6 * 2 / 2**20)
