@@ -177,7 +177,8 @@ def _songs(first: Sequence[str], others: Sequence[str], second: str = "test") ->
 
 def _drums(time_s: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
     """A noise burst every quarter second, decaying within 30 ms."""
-    return random.standard_normal(time_s.shape) * np.exp(-(time_s % 0.25) / 0.03)
+    bursts: npt.NDArray[np.float64] = random.standard_normal(time_s.shape) * np.exp(-(time_s % 0.25) / 0.03)
+    return bursts
 
 
 def _saw(time_s: npt.NDArray[np.float64], frequency_hz: float, harmonics: int) -> npt.NDArray[np.float64]:
