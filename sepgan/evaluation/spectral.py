@@ -152,4 +152,5 @@ def _silent(references: Tensor) -> Tensor:
 def _block_energy(signal: Tensor, block: int) -> Tensor:
     """Energy over channels of blocks of samples [..., blocks]; a rest shorter than a block joins the last, padded."""
     padded = torch.nn.functional.pad(signal, (0, -signal.shape[-1] % block))
-    return padded.unflatten(-1, (-1, block)).double().square().sum((-3, -1))
+    blocks = padded.reshape(*padded.shape[:-1], -1, block)
+    return blocks.double().square().sum((-3, -1))

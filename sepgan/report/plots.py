@@ -151,8 +151,9 @@ def _legend(canvas: Canvas, axes: Axes) -> None:
 
 
 def _finite(values: Sequence[float] | Values) -> Values:
-    array = np.asarray(values, dtype=np.float64)
-    return array[np.isfinite(array)]
+    array: Values = np.asarray(values, dtype=np.float64)
+    finite: Values = array[np.isfinite(array)]
+    return finite
 
 
 def _svg(canvas: Canvas) -> str:
