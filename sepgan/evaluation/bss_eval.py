@@ -23,6 +23,7 @@ Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA
 museval.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ from torch import Tensor
 from sepgan.evaluation.metrics import MAXIMUM_DB, MINIMUM_DB, SilenceRule, check_shapes, decibels, frame_starts
 
 FILTER_TAPS = 512  # of BSSEval since version 2
-_CORRELATION_FFT = 1 << 14  # long against the taps, short enough for the cache
+CPU_BLOCK = 1 << 14  # samples: long against the taps, short enough for the cache
+GPU_BLOCK = 1 << 18  # long enough to keep a GPU busy
 LONGEST_SPECTRUM = 1 << 17  # samples of a frame that is transformed whole
 _LOADS = (0.0, 2e-16, 1e-15, 4e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9)  # of the mean energy of a channel
 
@@ -71,7 +73,7 @@ class BssEval:
         others: Further sources of the mixture [S', C, T] that can interfere but are not scored.
         taps: Length of the distortion filters.
         silence: Which frames are undefined.
-        block_samples: Samples of audio, over all channels, that are transformed at once; bounds the memory.
+        block_samples: Samples of each channel that are transformed at once; bounds the memory.
 
     Attributes:
         load: What was added to the diagonal of the normal equations to make them solvable, relative to the mean energy
@@ -91,7 +93,7 @@ class BssEval:
         others: Tensor | None = None,
         taps: int = FILTER_TAPS,
         silence: SilenceRule = SilenceRule.REFERENCE,
-        block_samples: int = 1 << 20,
+        block_samples: int | None = None,
     ) -> None:
         check_shapes(references, references)
         self.references = references
@@ -186,7 +188,7 @@ class BssEval:
         spectra, found = torch.fft.rfft(sources, size), torch.fft.rfft(estimate, size)  # [S, C, F]
         true = spectra[: len(estimate)]
         projection, image = _project(spectra, whole, own)
-        return torch.stack([_spectral_energy(part, size) for part in _parts(true, found, projection, image)])
+        return _part_energies(true, found, projection, image, lambda part: _spectral_energy(part, size))
 
     def _measure_pieces(self, sources: Tensor, estimate: Tensor, whole: Tensor, own: Tensor, size: int) -> Tensor:
         """Energies of one long frame [8, S], by overlap-save over its pieces."""
@@ -203,7 +205,7 @@ class BssEval:
             filtered = _project(torch.fft.rfft(piece), whole, own)
             projection, image = (torch.fft.irfft(part, size)[..., past:] for part in filtered)
             true, found = piece[: len(estimate), :, past:], estimate[..., start : start + step]
-            total += torch.stack([part.square().sum((-2, -1)) for part in _parts(true, found, projection, image)])
+            total += _part_energies(true, found, projection, image, _energy)
         return total
 
     def _undefined(self, sources: Tensor, estimate: Tensor) -> Tensor:
@@ -214,14 +216,14 @@ class BssEval:
         return (true == 0).flatten(-2).all(-1)[None].double()
 
 
-def correlate(references: Tensor, others: Tensor, lags: int, block_samples: int = 1 << 20) -> Tensor:
+def correlate(references: Tensor, others: Tensor, lags: int, block_samples: int | None = None) -> Tensor:
     """Correlation of delayed references with other signals, `sum_t references[k, t - d] others[o, t]`, in float64.
 
     Args:
         references: [K, T].
         others: [O, T].
         lags: Delays 0 to `lags - 1` are returned.
-        block_samples: Samples of all signals that are transformed at once; bounds the memory.
+        block_samples: Samples of each signal that are transformed at once; bounds the memory.
 
     Returns:
         [K, O, lags].
@@ -229,23 +231,21 @@ def correlate(references: Tensor, others: Tensor, lags: int, block_samples: int 
     >>> correlate(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.0, 1.0, 2.0]]), 2).round().tolist()
     [[[2.0, 5.0]]]
     """
-    size = max(_CORRELATION_FFT, fast_length(2 * lags))
+    if block_samples is None:
+        block_samples = CPU_BLOCK if references.device.type == "cpu" else GPU_BLOCK
+    size = fast_length(max(block_samples, 2 * lags))
     step = size - lags + 1  # the rest of each transform is what precedes the block, for the delays
-    count = max(1, block_samples // (size * (len(references) + len(others))))
-    samples = references.shape[-1]
-    shape = size // 2 + 1, len(references), len(others)
+    shape = len(references), len(others), size // 2 + 1
     spectrum = torch.zeros(shape, dtype=torch.complex128, device=references.device)
-    for start in range(0, samples, count * step):
-        stop = min(samples, start + count * step)
-        blocks = -(-(stop - start) // step)
-        right = start + blocks * step - stop  # zeros that complete the last block
-        left = lags - 1 - min(start, lags - 1)
-        past = references[:, start - (lags - 1) + left : stop].double()
-        past = torch.nn.functional.pad(past, (left, right)).unfold(-1, size, step)  # [K, blocks, size]
-        now = torch.nn.functional.pad(others[:, start:stop].double(), (0, right)).unfold(-1, step, step)
-        now = torch.nn.functional.pad(now, (lags - 1, 0))  # what precedes the block is only heard delayed
-        spectrum += torch.fft.rfft(past).conj().permute(2, 0, 1) @ torch.fft.rfft(now).permute(2, 1, 0)
-    lagged: Tensor = torch.fft.irfft(spectrum.permute(1, 2, 0), size)
+    for start in range(0, references.shape[-1], step):
+        first = max(0, start - lags + 1)
+        past = torch.nn.functional.pad(references[:, first : start + step].double(), (first - (start - lags + 1), 0))
+        now = torch.nn.functional.pad(others[:, start : start + step].double(), (lags - 1, 0))
+        past_spectra = torch.fft.rfft(past, size).conj().resolve_conj()
+        now_spectra = torch.fft.rfft(now, size)
+        for total, past_spectrum in zip(spectrum, past_spectra, strict=True):
+            total.addcmul_(now_spectra, past_spectrum.expand_as(now_spectra))
+    lagged: Tensor = torch.fft.irfft(spectrum, size)
     return lagged[..., :lags]
 
 
@@ -301,22 +301,36 @@ def _project(spectra: Tensor, whole: Tensor, own: Tensor) -> tuple[Tensor, Tenso
     return projection, image
 
 
-def _parts(true: Tensor, estimate: Tensor, projection: Tensor, image: Tensor) -> tuple[Tensor, ...]:
-    """What `_Energies` holds the energies of, in its order."""
-    return (
-        true,
-        true - estimate,
-        image - true,
-        image,
-        projection - image,
-        projection,
-        estimate - projection,
-        estimate - image,
+def _part_energies(
+    true: Tensor, estimate: Tensor, projection: Tensor, image: Tensor, energy: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Energies [8, S] of the parts that `_Energies` names, in its order."""
+    scratch = torch.empty_like(true)  # one buffer, because fresh memory costs more here than the arithmetic
+
+    def difference(minuend: Tensor, subtrahend: Tensor) -> Tensor:
+        return energy(torch.sub(minuend, subtrahend, out=scratch))
+
+    return torch.stack(
+        [
+            energy(true),
+            difference(true, estimate),
+            difference(image, true),
+            energy(image),
+            difference(projection, image),
+            energy(projection),
+            difference(estimate, projection),
+            difference(estimate, image),
+        ]
     )
 
 
 def _spectral_energy(spectrum: Tensor, size: int) -> Tensor:
     """Energy [S] of real signals [S, C, F] from the half of their spectrum that rfft gives, times a constant."""
-    power = torch.view_as_real(spectrum).square().sum((1, 3))
-    total = 2 * power.sum(-1) - power[:, 0]
-    return total - power[:, -1] if size % 2 == 0 else total
+    edges = spectrum[..., [0, -1]] if size % 2 == 0 else spectrum[..., [0]]  # the bins that have no mirror image
+    return 2 * _energy(torch.view_as_real(spectrum)) - _energy(torch.view_as_real(edges))
+
+
+def _energy(signal: Tensor) -> Tensor:
+    """Sum of squares of all but the first axis, in one pass over the memory."""
+    norm: Tensor = torch.linalg.vector_norm(signal.flatten(1), dim=1)
+    return norm.square()

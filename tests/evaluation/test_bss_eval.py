@@ -50,7 +50,7 @@ def test_it_is_museval_on_random_signals(sources: int, channels: int, window: in
     found = BssEval(references, window, hop, taps=TAPS)
     assert assert_equal(found.score(estimates), expected) >= 3
     assert found.load == 0
-    small = BssEval(references, window, hop, taps=TAPS, block_samples=1)
+    small = BssEval(references, window, hop, taps=TAPS, block_samples=100)
     assert_equal(small.score(estimates), expected)
 
 
@@ -153,7 +153,7 @@ def test_estimates_of_another_shape_are_refused() -> None:
 
 def test_correlation_is_that_of_the_definition() -> None:
     first, second = noise(2, 50000), noise(3, 50000, seed=1)
-    found = correlate(first, second, 4, block_samples=1)
+    found = correlate(first, second, 4, block_samples=100)
     for lag in range(4):
         expected = first[:, : 50000 - lag] @ second[:, lag:].T
         torch.testing.assert_close(found[..., lag], expected)
