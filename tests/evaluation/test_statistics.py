@@ -51,7 +51,7 @@ def test_many_tracks_need_no_exact_distribution() -> None:
 
 
 def test_few_tracks_cannot_reach_five_percent() -> None:
-    smallest = {tracks: statistics.wilcoxon(np.arange(1.0, tracks + 1)) for tracks in range(1, 8)}
+    smallest = {tracks: statistics.wilcoxon(np.arange(1, tracks + 1, dtype=np.float64)) for tracks in range(1, 8)}
     assert smallest[5] == pytest.approx(2 / 32)
     assert min(tracks for tracks, p in smallest.items() if p < 0.05) == statistics.tracks_needed() == 6
     assert statistics.tracks_needed(12) == min(n for n in range(1, 99) if 12 * 2 / 2**n <= 0.05)
