@@ -28,8 +28,8 @@ MAXIMUM_DB = 100.0  # below the rounding of 16-bit files (98 dB) nobody can tell
 MINIMUM_DB = -100.0
 MDX_EPSILON = 1e-7  # energy added to both sides of the global SDR by the rules of MDX 2021 and SDX 2023
 
-# Of all sources and channels together. Copies stay in the cache, and torch does not split so few over threads, whose waits
-# for each other would cost more than they save, many times more on a busy machine.
+# Of all sources and channels together: copies stay in the cache, and torch does not split so few over threads, whose
+# waits for each other would cost more than they save, many times more on a busy machine.
 _BLOCK_SAMPLES = 1 << 15
 
 
