@@ -39,6 +39,7 @@ class Shares(Separator):
         return mixture[:, None] * self.shares[:, None, None]
 
 
+FLOORS = ("mixture", "mixture/4", "silence")
 QUARTERS = {"drums": 0.4, "bass": 0.3, "other": 0.2, "vocals": 0.1}
 
 
@@ -305,3 +306,22 @@ def test_an_empty_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no tracks to evaluate"):
         evaluate_tracks(Shares(QUARTERS), [], tmp_path / "out")
     assert module.IRM == "irm"
+
+
+def test_bss_eval_stands_beside_floors_and_oracle_on_request(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """A gain error is spatial distortion and nothing else; silence has no direction to interfere from."""
+    options = Options(metrics=["bss_v4", "mr_stft", "leakage"], page=False)
+    report = evaluate_folders(*folders, tmp_path / "out", options=options)
+    for stem, error in {"drums": 0.1, "vocals": 0.4}.items():
+        score = -20 * math.log10(error)
+        assert value(report, "ours", stem, "bss_v4.sdr", "median") == pytest.approx(score, abs=SCORE_DB)
+        assert value(report, "ours", stem, "bss_v4.isr", "median") == pytest.approx(score, abs=SCORE_DB)
+        assert value(report, "ours", stem, "bss_v4.sir", "median") > 60
+        assert value(report, "silence", stem, "bss_v4.sdr", "median") == 0
+        assert value(report, "silence", stem, "bss_v4.sir", "undefined", "A - One") == 2
+        assert value(report, "ours", stem, "mr_stft", "mean") < value(report, "mixture", stem, "mr_stft", "mean")
+    metric = next(metric for metric in report.scores.metrics if metric.name == "mr_stft")
+    floor, by = report.scores.floor("drums", metric)
+    distances = [value(report, system, "drums", "mr_stft", "mean") for system in FLOORS]
+    assert floor == pytest.approx(min(distances), rel=1e-5)  # lower is better
+    assert by in FLOORS
