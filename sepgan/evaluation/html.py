@@ -118,14 +118,11 @@ def _summary(scores: Scores, judged: Sequence[System], intervals: Intervals) -> 
                 row.append(Interval(value, *ends) if ends and not math.isnan(value) else value)
             row += [floor, by or page.DASH]
             if oracle:
-                row += [_gap(values[system.name], floor, values[oracle.name]) for system in judged]
+                end = values[oracle.name]
+                row += [100 * metric.gap_closed(values[system.name], floor, end) for system in judged]
             row += [values[system.name] for system in others]
             rows.append(row)
     return Table("Scores over all tracks", columns, rows)
-
-
-def _gap(score: float, floor: float, oracle: float) -> float:
-    return 100 * (score - floor) / (oracle - floor) if oracle != floor else math.nan
 
 
 def _distribution(scores: Scores, judged: Sequence[System], metric: Metric) -> Figure:

@@ -4,6 +4,7 @@ A measure is prepared once for the references of a track and then applied to any
 depends only on the references is computed once. One measure may yield several metrics.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,6 +39,16 @@ class Metric:
     definition: str
     source: str
     higher_is_better: bool = True
+
+    def gap_closed(self, score: float, floor: float, oracle: float) -> float:
+        """Share of the way from the floor to the oracle, 1 at the oracle.
+
+        NaN where the oracle is not better than the floor, as with the SAR, which doing nothing wins.
+        """
+        gap = oracle - floor if self.higher_is_better else floor - oracle
+        if not gap > 0:
+            return math.nan
+        return (score - floor) / (oracle - floor)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,9 @@ def _set_table(scores: Scores, intervals: Intervals | None = None) -> tuple[Row,
         for metric in scores.metrics:
             floor, by = scores.floor(stem, metric)
             values = {system.name: scores.of_set(system.name, stem, metric) for system in scores.systems}
-            closed = [_gap(values[system.name], floor, values[oracle.name]) for system in judged] if oracle else []
+            closed = (
+                [_gap(metric, values[system.name], floor, values[oracle.name]) for system in judged] if oracle else []
+            )
             row = [stem, _heading(metric)]
             for system in judged:
                 ends = (intervals or {}).get((system.name, stem, metric.name))
@@ -261,8 +263,8 @@ def _heading(metric: Metric) -> str:
     return f"{metric.title}, {metric.unit}" if metric.unit else metric.title
 
 
-def _gap(score: float, floor: float, oracle: float) -> str:
-    closed = (score - floor) / (oracle - floor) if oracle != floor else math.nan
+def _gap(metric: Metric, score: float, floor: float, oracle: float) -> str:
+    closed = metric.gap_closed(score, floor, oracle)
     return "-" if math.isnan(closed) else f"{round(100 * closed)} %"
 
 

@@ -1,12 +1,14 @@
 """Floors and the oracle mask."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from sepgan import data
+from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.metrics import framewise_sdr, global_sdr, si_sdr
 from sepgan.evaluation.oracles import count_parts, floors, ideal_ratio_mask
 from tests import synth
@@ -93,3 +95,11 @@ def test_floor_and_oracle_are_those_published_with_the_data(
             for metric, scores in found.items():
                 for stem, score in zip(stems, scores.tolist(), strict=True):
                     assert score == pytest.approx(expected[stem][metric], abs=BASELINE_DB), (track.name, stem, metric)
+
+
+def test_gap_closed_needs_an_oracle_above_the_floor() -> None:
+    higher, lower = Metric("m", "M", "dB", False, "mean", "", ""), Metric("d", "D", "", False, "mean", "", "", False)
+    assert higher.gap_closed(6.0, 0.0, 8.0) == 0.75
+    assert lower.gap_closed(0.5, 2.0, 0.0) == 0.75
+    assert math.isnan(higher.gap_closed(6.0, 100.0, 9.0))  # as doing nothing has the best SAR
+    assert math.isnan(lower.gap_closed(6.0, 1.0, 9.0))
