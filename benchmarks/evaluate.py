@@ -9,6 +9,7 @@ the largest resident set of the whole process, each in its own. museval is skipp
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work(options.worker, options.minutes, options.device, Path(options.result))
         return 0
     systems = ["bss_v4", "csdr"] if options.skip_museval else ["museval", "bss_v4", "csdr"]
+    # As the command line does, and for all systems: threads that wait by spinning spoil every number on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         for system in systems:

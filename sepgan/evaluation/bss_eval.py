@@ -23,7 +23,7 @@ Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA
 museval.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,8 +33,10 @@ from torch import Tensor
 from sepgan.evaluation.metrics import MAXIMUM_DB, MINIMUM_DB, SilenceRule, check_shapes, decibels, frame_starts
 
 FILTER_TAPS = 512  # of BSSEval since version 2
-CPU_BLOCK = 1 << 14  # samples: long against the taps, short enough for the cache
-GPU_BLOCK = 1 << 18  # long enough to keep a GPU busy
+GPU_BLOCK = 1 << 18  # samples of each channel that keep a GPU busy
+# Numbers that one operation handles on a CPU: few enough to stay in the cache, and for torch not to split them over
+# threads, whose waits for each other cost more than they save.
+_CPU_NUMBERS = 1 << 15
 LONGEST_SPECTRUM = 1 << 17  # samples of a frame that is transformed whole
 _LOADS = (0.0, 2e-16, 1e-15, 4e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9)  # of the mean energy of a channel
 
@@ -51,6 +53,15 @@ class _Energies(NamedTuple):
     artifacts: Tensor  # e - P e
     unfiltered: Tensor  # e - P_j e
     undefined: Tensor
+
+
+class _Band(NamedTuple):
+    """A range of frequencies."""
+
+    bins: slice
+    weight: float  # of its energy
+    whole: Tensor  # [K, S, C, F]
+    own: Tensor  # [C, S, C, F]
 
 
 @dataclass(frozen=True)
@@ -162,12 +173,16 @@ class BssEval:
         pieces = self.window > LONGEST_SPECTRUM
         size = fast_length((LONGEST_SPECTRUM if pieces else self.window) + self.taps - 1)
         spectra = torch.fft.rfft(whole, size), torch.fft.rfft(own, size)
+        bands = [] if pieces else _bands(*spectra, size)
         frames = []
         for start in frame_starts(self.references.shape[-1], self.window, self.hop):
             stop = start + self.window
             sources, estimate = self._sources[..., start:stop].double(), estimates[..., start:stop].double()
-            measure = self._measure_pieces if pieces else self._measure
-            frames.append(torch.cat([measure(sources, estimate, *spectra, size), self._undefined(sources, estimate)]))
+            if pieces:
+                energies = self._measure_pieces(sources, estimate, *spectra, size)
+            else:
+                energies = _measure(sources, estimate, bands, size)
+            frames.append(torch.cat([energies, self._undefined(sources, estimate, energies[0])]))
         return _Energies(*torch.stack(frames, -1).unbind(0))
 
     def _filters(self, estimates: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,13 +197,6 @@ class BssEval:
             whole.reshape(-1, self.taps, sources, channels).permute(0, 2, 3, 1),
             torch.stack(own, 1).reshape(channels, self.taps, sources, channels).permute(0, 2, 3, 1),
         )
-
-    def _measure(self, sources: Tensor, estimate: Tensor, whole: Tensor, own: Tensor, size: int) -> Tensor:
-        """Energies of one frame [8, S], by Parseval."""
-        spectra, found = torch.fft.rfft(sources, size), torch.fft.rfft(estimate, size)  # [S, C, F]
-        true = spectra[: len(estimate)]
-        projection, image = _project(spectra, whole, own)
-        return _part_energies(true, found, projection, image, lambda part: _spectral_energy(part, size))
 
     def _measure_pieces(self, sources: Tensor, estimate: Tensor, whole: Tensor, own: Tensor, size: int) -> Tensor:
         """Energies of one long frame [8, S], by overlap-save over its pieces."""
@@ -205,15 +213,15 @@ class BssEval:
             filtered = _project(torch.fft.rfft(piece), whole, own)
             projection, image = (torch.fft.irfft(part, size)[..., past:] for part in filtered)
             true, found = piece[: len(estimate), :, past:], estimate[..., start : start + step]
-            total += _part_energies(true, found, projection, image, _energy)
+            total += _part_energies(true, found, projection, image)
         return total
 
-    def _undefined(self, sources: Tensor, estimate: Tensor) -> Tensor:
-        true = sources[: len(estimate)]
+    def _undefined(self, sources: Tensor, estimate: Tensor, signal: Tensor) -> Tensor:
+        """Ones [1, S] where the scores of a frame are undefined; `signal` is the energy of the references."""
         if self.silence is SilenceRule.MUSEVAL:
             silent = (sources.sum(-2) == 0).all(-1).any() | (estimate.sum(-2) == 0).all(-1).any()
             return silent.expand(1, len(estimate)).double()
-        return (true == 0).flatten(-2).all(-1)[None].double()
+        return (signal == 0)[None].double()
 
 
 def correlate(references: Tensor, others: Tensor, lags: int, block_samples: int | None = None) -> Tensor:
@@ -232,7 +240,8 @@ def correlate(references: Tensor, others: Tensor, lags: int, block_samples: int 
     [[[2.0, 5.0]]]
     """
     if block_samples is None:
-        block_samples = CPU_BLOCK if references.device.type == "cpu" else GPU_BLOCK
+        rows = max(len(references), len(others))
+        block_samples = GPU_BLOCK if references.device.type != "cpu" else _CPU_NUMBERS * 15 // 16 // rows
     size = fast_length(max(block_samples, 2 * lags))
     step = size - lags + 1  # the rest of each transform is what precedes the block, for the delays
     shape = len(references), len(others), size // 2 + 1
@@ -290,6 +299,29 @@ def _factor(gram: Tensor) -> tuple[Tensor, float]:
     raise AssertionError("the Gram matrix of finite signals has a Cholesky factor under one of the loads")
 
 
+def _bands(whole: Tensor, own: Tensor, size: int) -> list[_Band]:
+    """Filters cut into bands that fit the cache, with what each counts in the energy of a real signal."""
+    bins = whole.shape[-1]
+    rows = whole[0, ..., 0].numel()
+    step = max(1, _CPU_NUMBERS // rows - 1) if whole.device.type == "cpu" else bins
+    cuts = [(slice(first, first + step), 2.0) for first in range(0, bins, step)]
+    # The half of the spectrum that rfft gives stands for both, but these have no mirror image.
+    cuts += [(slice(0, 1), -1.0)] + ([(slice(bins - 1, bins), -1.0)] if size % 2 == 0 else [])
+    return [_Band(cut, weight, whole[..., cut].contiguous(), own[..., cut].contiguous()) for cut, weight in cuts]
+
+
+def _measure(sources: Tensor, estimate: Tensor, bands: Sequence[_Band], size: int) -> Tensor:
+    """Energies of one frame [8, S], by Parseval, times a constant."""
+    spectra, found = torch.fft.rfft(sources, size), torch.fft.rfft(estimate, size)  # [S, C, F]
+    total = torch.zeros(8, len(estimate), dtype=torch.float64, device=estimate.device)
+    for bins, weight, whole, own in bands:
+        heard = spectra[..., bins]
+        projection, image = _project(heard, whole, own)
+        parts = _part_energies(heard[: len(estimate)], found[..., bins], projection, image)
+        total.add_(parts, alpha=weight)
+    return total
+
+
 def _project(spectra: Tensor, whole: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """Projections of the estimates [S, C, F] on all sources and on their own: filters times spectra [S', C, F]."""
     projection = torch.zeros_like(whole[0])
@@ -301,36 +333,24 @@ def _project(spectra: Tensor, whole: Tensor, own: Tensor) -> tuple[Tensor, Tenso
     return projection, image
 
 
-def _part_energies(
-    true: Tensor, estimate: Tensor, projection: Tensor, image: Tensor, energy: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _part_energies(true: Tensor, estimate: Tensor, projection: Tensor, image: Tensor) -> Tensor:
     """Energies [8, S] of the parts that `_Energies` names, in its order."""
-    scratch = torch.empty_like(true)  # one buffer, because fresh memory costs more here than the arithmetic
-
-    def difference(minuend: Tensor, subtrahend: Tensor) -> Tensor:
-        return energy(torch.sub(minuend, subtrahend, out=scratch))
-
     return torch.stack(
         [
-            energy(true),
-            difference(true, estimate),
-            difference(image, true),
-            energy(image),
-            difference(projection, image),
-            energy(projection),
-            difference(estimate, projection),
-            difference(estimate, image),
+            _energy(true),
+            _energy(true - estimate),
+            _energy(image - true),
+            _energy(image),
+            _energy(projection - image),
+            _energy(projection),
+            _energy(estimate - projection),
+            _energy(estimate - image),
         ]
     )
 
 
-def _spectral_energy(spectrum: Tensor, size: int) -> Tensor:
-    """Energy [S] of real signals [S, C, F] from the half of their spectrum that rfft gives, times a constant."""
-    edges = spectrum[..., [0, -1]] if size % 2 == 0 else spectrum[..., [0]]  # the bins that have no mirror image
-    return 2 * _energy(torch.view_as_real(spectrum)) - _energy(torch.view_as_real(edges))
-
-
 def _energy(signal: Tensor) -> Tensor:
     """Sum of squares of all but the first axis, in one pass over the memory."""
-    norm: Tensor = torch.linalg.vector_norm(signal.flatten(1), dim=1)
+    numbers = torch.view_as_real(signal) if signal.is_complex() else signal
+    norm: Tensor = torch.linalg.vector_norm(numbers.flatten(1), dim=1)
     return norm.square()
