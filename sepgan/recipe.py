@@ -101,7 +101,7 @@ class SourceRecipe(Section):
     """One folder of music and what it may be used for."""
 
     kind: str = Field(description="a name of sepgan.data.DATASETS: musdb18, musdb18hq, folder, pairs, singles")
-    root: str = Field(description="a NAME given by --data NAME=PATH, or a path")
+    root: str = Field(description="a NAME given by --data NAME=PATH, or a path with a slash")
     split: str = "train"
     include: str = Field("*", description="glob over track names")
     absent: Literal["in_other", "silent"] = Field(

@@ -35,9 +35,11 @@ def scan(source: SourceRecipe, roots: Mapping[str, Path]) -> list[Track]:
     """
     if source.kind not in DATASETS:
         raise DatasetError(f"dataset kind '{source.kind}' is unknown: choose one of {', '.join(sorted(DATASETS))}")
-    root = roots.get(source.root, Path(source.root))
-    if source.root not in roots and not root.is_dir():
+    # A bare word is a name and never a folder: where one happens to lie in the working folder must not matter, least of
+    # all for `stems`, which is where `separate` writes.
+    if source.root not in roots and Path(source.root).name == source.root:
         raise DatasetError(f"the recipe needs dataset '{source.root}': give its folder with --data {source.root}=PATH")
+    root = roots.get(source.root, Path(source.root))
     tracks = [
         track for track in DATASETS[source.kind](root, source.split) if fnmatch.fnmatch(track.name, source.include)
     ]

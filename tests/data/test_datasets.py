@@ -277,7 +277,12 @@ def test_singles_are_recordings_of_the_stem_that_the_recipe_names(tmp_path: Path
         ({"include": "Beatles*"}, r"no track of '.*' \(train\) matches 'Beatles\*'"),
     ],
 )
-def test_scan_says_what_is_missing(tmp_path: Path, keys: dict[str, str], message: str) -> None:
+def test_scan_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, str], message: str
+) -> None:
+    """A folder `stems` in the working folder, as `make demo` leaves it, is not taken for the dataset of that name."""
+    (tmp_path / "stems").mkdir()
+    monkeypatch.chdir(tmp_path)
     root = synth.folder_tree(tmp_path, duration_s=DURATION_S)
     with pytest.raises(DatasetError, match=message):
         scan(source(**keys), {"music": root})
