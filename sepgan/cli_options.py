@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -85,3 +86,18 @@ def names(text: str) -> list[str]:
     ['vocals', 'drums']
     """
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def dataset_roots(data: list[str] | tuple[str, ...]) -> dict[str, Path]:
+    """Folders by name, from `NAME=PATH`.
+
+    Raises:
+        UsageError: An entry has another shape.
+    """
+    roots = {}
+    for entry in data:
+        name, equals, path = entry.partition("=")
+        if not equals or not name or not path:
+            raise UsageError(f"--data '{entry}' must look like NAME=PATH, for instance musdb18=/data/musdb18")
+        roots[name] = Path(path)
+    return roots

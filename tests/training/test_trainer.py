@@ -64,7 +64,7 @@ def tiny(trees: Mapping[str, Path], *overrides: str, **sections: Any) -> Recipe:
     for section, keys in sections.items():
         raw[section] = raw[section] | keys if isinstance(keys, dict) else keys
     for override in overrides:
-        recipe._assign(raw, override)
+        recipe.assign(raw, override)
     return recipe.from_dict(raw)
 
 

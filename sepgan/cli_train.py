@@ -1,0 +1,67 @@
+"""`sepgan train`: parse, call one function, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sepgan.cli_options import Device, ProgressStyle, dataset_roots, set_threads
+from sepgan.console import Reporter, Style
+from sepgan.errors import RecipeError
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of one that ships.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...", help="Changed keys.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("runs/latest"),
+    data: Annotated[list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Folder of a dataset.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the state in OUT, if there is one.")] = True,
+    device: Device = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check recipe and data, print the recipe, train nothing.")
+    ] = False,
+    progress: ProgressStyle = Style.AUTO,
+) -> None:
+    """Train a recipe; stop with Ctrl-C and give the same command to go on."""
+    from sepgan import recipe as recipes
+
+    loaded = recipes.load(recipe, overrides or ())
+    roots = dataset_roots(data or ())
+    if dry_run:
+        from sepgan.data import scan
+
+        for source in (*loaded.data.train, *loaded.data.validation):
+            print(f"{source.root}/{source.split} {source.include}: {len(scan(source, roots))} tracks", file=sys.stderr)
+        print(json.dumps(recipes.to_dict(loaded), indent=2))
+        return
+    _need_training_extra()
+    from sepgan.training.trainer import train as run_training
+
+    set_threads()
+    with Reporter(progress) as reporter:
+        reporter.say(f"recipe {loaded.name}, run folder {out}; Ctrl-C stops, the same command goes on")
+
+        def report(step: int, steps: int, measured: Mapping[str, float]) -> None:
+            reporter.advance(loaded.name, step, steps, {"step": step, **_headline(measured)})
+
+        best = run_training(loaded, out, roots, resume=resume, device=device, progress=report)
+        reporter.say(f"model: {best}; try `sepgan separate SONG --model {best}`, or `tensorboard --logdir {out}`")
+
+
+def _headline(measured: Mapping[str, float]) -> dict[str, float]:
+    """The few numbers that fit on a line; the rest is in train.jsonl."""
+    shown = ("reconstruction", "adversarial", "discriminator_loss", "usdr_mean")
+    return {key: measured[key] for key in shown if key in measured}
+
+
+def _need_training_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("lightning_fabric", "tensorboard") if find_spec(name) is None]
+    if missing:
+        raise RecipeError(f"training needs {', '.join(missing)}: install them with `pip install 'sepgan[train]'`")

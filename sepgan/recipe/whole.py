@@ -1,0 +1,39 @@
+"""A whole recipe."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, model_validator
+
+from sepgan.recipe.adversary import AdversaryRecipe
+from sepgan.recipe.data import DataRecipe
+from sepgan.recipe.networks import FrontendRecipe, GeneratorRecipe
+from sepgan.recipe.section import Section
+from sepgan.recipe.training import TrainRecipe
+
+MUSDB_STEMS = ("drums", "bass", "other", "vocals")
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: str
+    description: str = ""
+    licence: str = Field("not stated", description="of the weights that come out")
+    seed: int = Field(0, ge=0)
+    stems: tuple[str, ...] = Field(MUSDB_STEMS, min_length=1)
+    frontend: FrontendRecipe = FrontendRecipe()
+    generator: GeneratorRecipe = GeneratorRecipe()
+    adversary: AdversaryRecipe = AdversaryRecipe()
+    data: DataRecipe = DataRecipe()
+    train: TrainRecipe = TrainRecipe()
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if len(set(self.stems)) != len(self.stems):
+            raise ValueError(f"stems must differ, got {', '.join(self.stems)}")
+        for stem in self.stems:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", stem) or stem == "mixture":
+                raise ValueError(f"'{stem}' cannot name a stem: use lower-case letters, digits, - and _, not 'mixture'")
+        return self
