@@ -43,6 +43,8 @@ class GeneratorRecipe(Section):
     dropout: float = Field(0.5, ge=0, lt=1)
     dropout_levels: int = Field(3, ge=0, description="decoder levels with dropout, deepest first")
     head_width: int = Field(16, ge=4, description="channels of the last decoder level")
+    bottleneck: int = Field(144, ge=1, description="branched: channels below the deepest level")
+    branches: tuple[int, ...] = Field((), description="branched: stems read by each decoder, in the recipe's order")
 
     @model_validator(mode="after")
     def _check(self) -> GeneratorRecipe:
@@ -50,4 +52,6 @@ class GeneratorRecipe(Section):
             raise ValueError(f"generator.kernel must be odd, got {self.kernel}")
         if min(self.widths) < 1:
             raise ValueError(f"generator.widths must be at least 1 each, got {list(self.widths)}")
+        if min(self.branches, default=1) < 1:
+            raise ValueError(f"generator.branches must be at least 1 each, got {list(self.branches)}")
         return self
