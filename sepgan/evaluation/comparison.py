@@ -13,7 +13,7 @@ import numpy as np
 
 from sepgan.errors import UsageError
 from sepgan.evaluation import statistics
-from sepgan.evaluation.measures import Metric
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.scores import Scores
 from sepgan.evaluation.statistics import ALPHA, LEVEL, MINIMUM_TRACKS, Values
 

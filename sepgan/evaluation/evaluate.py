@@ -15,9 +15,10 @@ from torch import Tensor
 from sepgan import data
 from sepgan.errors import EvaluationError, UsageError
 from sepgan.evaluation import museval_json, oracles, report, sisec
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.excerpts import ExcerptKeeper
 from sepgan.evaluation.material import Load, Material, file_loader, track_loader
-from sepgan.evaluation.measures import DEFAULT_MEASURES, MEASURES, Measure, Metric, Truth, find_measures
+from sepgan.evaluation.measures import DEFAULT_MEASURES, MEASURES, Measure, Truth, find_measures
 from sepgan.evaluation.metrics import SilenceRule
 from sepgan.evaluation.museval_json import NAMES, MusevalTrack
 from sepgan.evaluation.pairing import Pair, pair_folders

@@ -23,7 +23,7 @@ import numpy as np
 
 from sepgan.errors import EvaluationError, UsageError
 from sepgan.evaluation import statistics
-from sepgan.evaluation.measures import Metric
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.scores import SCHEMA, SCHEMA_VERSION, Scores
 from sepgan.evaluation.statistics import LEVEL, MINIMUM_TRACKS
 

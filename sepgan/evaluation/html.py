@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from sepgan import __version__
 from sepgan.evaluation import comparison
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.comparison import Comparison, Intervals
 from sepgan.evaluation.excerpts import Excerpt
-from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.scores import Scores, System, TrackScores
 from sepgan.evaluation.statistics import MINIMUM_TRACKS
 from sepgan.report import page, plots, sound, spectrograms

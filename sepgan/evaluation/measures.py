@@ -1,54 +1,25 @@
-"""What can be measured: every metric with its unit, definition and source, and the function that computes it.
+"""What can be measured, by name: the function that computes each metric of the catalogue.
 
 A measure is prepared once for the references of a track and then applied to any number of estimates, so that what
 depends only on the references is computed once. One measure may yield several metrics.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sepgan.data.track import ACCOMPANIMENT
 from sepgan.errors import UsageError
+from sepgan.evaluation import catalogue
+from sepgan.evaluation.bleed import bleedless_and_fullness
 from sepgan.evaluation.bss_eval import BssEval
-from sepgan.evaluation.metrics import MAXIMUM_DB, SilenceRule, frame_starts, framewise_sdr, global_sdr, si_sdr
+from sepgan.evaluation.catalogue import Metric
+from sepgan.evaluation.metrics import SilenceRule, framewise_sdr, global_sdr, mean_squared_error, si_sdr
 from sepgan.evaluation.pairing import VOCALS
-from sepgan.evaluation.spectral import (
-    LSD_RANGE_DB,
-    SILENCE_DBFS,
-    SILENCE_S,
-    log_spectral_distance,
-    multi_resolution_stft,
-    silence_leakage,
-)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is named, read and averaged."""
-
-    name: str  # in scores.csv and scores.json
-    title: str  # in tables for people
-    unit: str
-    framewise: bool  # a value per frame of a track; the track's score is their median
-    over_tracks: Literal["median", "mean"]  # how published tables sum up a set of tracks
-    definition: str
-    source: str
-    higher_is_better: bool = True
-
-    def gap_closed(self, score: float, floor: float, oracle: float) -> float:
-        """Share of the way from the floor to the oracle, 1 at the oracle.
-
-        NaN where the oracle is not better than the floor, as with the SAR, which doing nothing wins.
-        """
-        gap = oracle - floor if self.higher_is_better else floor - oracle
-        if not gap > 0:
-            return math.nan
-        return (score - floor) / (oracle - floor)
+from sepgan.evaluation.scale_invariant import si_sir_and_sar
+from sepgan.evaluation.spectral import log_spectral_distance, multi_resolution_stft, silence_leakage
 
 
 @dataclass(frozen=True)
@@ -63,8 +34,19 @@ class Truth:
     others: Mapping[str, Tensor] = field(default_factory=dict)  # further stems of the track, not scored, [C, T]
 
 
-Scorer = Callable[[Tensor], Mapping[str, Tensor]]
-"""Estimates [S, C, T] -> metric name -> [S] or, for framewise metrics, [S, K]."""
+_Function = Callable[[Tensor], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A measure that is prepared for one track."""
+
+    function: _Function
+    load: float = 0.0  # on the diagonal of BSSEval's equations, where the references make them singular
+
+    def __call__(self, estimates: Tensor) -> Mapping[str, Tensor]:
+        """Score estimates [S, C, T]: metric name -> [S] or, for framewise metrics, [S, K]."""
+        return self.function(estimates)
 
 
 @dataclass(frozen=True)
@@ -77,48 +59,74 @@ class Measure:
 
 def _csdr(truth: Truth) -> Scorer:
     window = truth.sample_rate  # 1 s
-    return lambda estimates: {"csdr": framewise_sdr(truth.references, estimates, window, silence=truth.silence)}
+    return Scorer(lambda estimates: {"csdr": framewise_sdr(truth.references, estimates, window, silence=truth.silence)})
 
 
 def _usdr(truth: Truth) -> Scorer:
-    return lambda estimates: {"usdr": global_sdr(truth.references, estimates)}
+    return Scorer(lambda estimates: {"usdr": global_sdr(truth.references, estimates)})
 
 
 def _si_sdr(truth: Truth) -> Scorer:
-    return lambda estimates: {"si_sdr": si_sdr(truth.references, estimates)}
+    return Scorer(lambda estimates: {"si_sdr": si_sdr(truth.references, estimates)})
+
+
+def _si_bss(truth: Truth) -> Scorer:
+    def prepare(references: Tensor, others: Tensor | None) -> Scorer:
+        def score(estimates: Tensor) -> Mapping[str, Tensor]:
+            sir, sar = si_sir_and_sar(references, estimates, others)
+            return {"si_sir": sir, "si_sar": sar}
+
+        return Scorer(score)
+
+    return _grouped(truth, prepare)
 
 
 def _bss_v4(truth: Truth) -> Scorer:
-    window = truth.sample_rate  # 1 s
-    evaluators = [
-        (
-            torch.tensor(scored),
-            BssEval(
-                truth.references[scored],
-                window,
-                others=torch.stack(others) if others else None,
-                silence=truth.silence,
-            ),
-        )
+    def prepare(references: Tensor, others: Tensor | None) -> Scorer:
+        evaluator = BssEval(references, truth.sample_rate, others=others, silence=truth.silence)  # frames of 1 s
+
+        def score(estimates: Tensor) -> Mapping[str, Tensor]:
+            found = evaluator.score(estimates)
+            return {metric.name: getattr(found, metric.name.rpartition(".")[2]) for metric in catalogue.BSS_V4}
+
+        return Scorer(score, evaluator.load)
+
+    return _grouped(truth, prepare)
+
+
+def _bss_v3(truth: Truth) -> Scorer:
+    def prepare(references: Tensor, others: Tensor | None) -> Scorer:
+        mono = None if others is None else others.mean(1, keepdim=True)
+        # One frame as long as the track. The rule of museval is one for frames, and would drop the whole track.
+        evaluator = BssEval(references.mean(1, keepdim=True), references.shape[-1], others=mono)
+
+        def score(estimates: Tensor) -> Mapping[str, Tensor]:
+            found = evaluator.score_sources(estimates.mean(1, keepdim=True))
+            return {metric.name: getattr(found, metric.name.rpartition(".")[2])[:, 0] for metric in catalogue.BSS_V3}
+
+        return Scorer(score, evaluator.load)
+
+    return _grouped(truth, prepare)
+
+
+def _grouped(truth: Truth, prepare: Callable[[Tensor, Tensor | None], Scorer]) -> Scorer:
+    """A scorer that projects on groups of independent references: `prepare` is given each group and its others."""
+    groups = [
+        (torch.tensor(scored), prepare(truth.references[scored], torch.stack(list(others)) if others else None))
         for scored, others in _independent(truth)
     ]
 
     def score(estimates: Tensor) -> Mapping[str, Tensor]:
-        frames = len(frame_starts(estimates.shape[-1], window, window))
-        found = {
-            metric.name: torch.empty(len(estimates), frames, dtype=torch.float64, device=estimates.device)
-            for metric in _BSS_V4
-        }
-        for scored, evaluator in evaluators:
-            scores = evaluator.score(estimates[scored])
-            for name, values in found.items():
-                values[scored] = getattr(scores, name.rpartition(".")[2])
+        found: dict[str, Tensor] = {}
+        for scored, scorer in groups:
+            for name, values in scorer(estimates[scored]).items():
+                found.setdefault(name, values.new_empty(len(estimates), *values.shape[1:]))[scored] = values
         return found
 
-    return score
+    return Scorer(score, max((scorer.load for _, scorer in groups), default=0.0))
 
 
-def _independent(truth: Truth) -> list[tuple[list[int], list[Tensor]]]:
+def _independent(truth: Truth) -> list[tuple[list[int], Sequence[Tensor]]]:
     """Groups of references to project on together: those to score, by position, and the others.
 
     `accompaniment` is the sum of its own parts, so it stands apart from them, against the vocals alone, as in museval.
@@ -137,110 +145,44 @@ def _independent(truth: Truth) -> list[tuple[list[int], list[Tensor]]]:
     return [([positions[stem] for stem in scored], others) for scored, others in found if scored]
 
 
+def _mse(truth: Truth) -> Scorer:
+    return Scorer(lambda estimates: {"mse": mean_squared_error(truth.references, estimates)})
+
+
 def _mr_stft(truth: Truth) -> Scorer:
-    return lambda estimates: {"mr_stft": multi_resolution_stft(truth.references, estimates)}
+    return Scorer(lambda estimates: {"mr_stft": multi_resolution_stft(truth.references, estimates)})
 
 
 def _lsd(truth: Truth) -> Scorer:
-    return lambda estimates: {"lsd": log_spectral_distance(truth.references, estimates)}
+    return Scorer(lambda estimates: {"lsd": log_spectral_distance(truth.references, estimates)})
 
 
 def _leakage(truth: Truth) -> Scorer:
-    return lambda estimates: {"leakage": silence_leakage(truth.references, estimates, truth.mixture, truth.sample_rate)}
-
-
-_CSDR = Metric(
-    "csdr",
-    "cSDR",
-    "dB",
-    framewise=True,
-    over_tracks="median",
-    definition="Framewise SDR: 10 log10(|s|^2 / |s - e|^2) in windows of 1 s, hop 1 s, over all channels; median over "
-    f"frames, then over tracks; capped at {MAXIMUM_DB:g} dB.",
-    source="the SDR of BSSEval v4: Stöter, Liutkus, Ito, LVA/ICA 2018",
-)
-_USDR = Metric(
-    "usdr",
-    "uSDR",
-    "dB",
-    framewise=False,
-    over_tracks="mean",
-    definition="Global SDR: 10 log10((|s|^2 + 1e-7) / (|s - e|^2 + 1e-7)) over the whole track and all channels; mean "
-    "over tracks; silence scores 0 dB.",
-    source="Mitsufuji et al., Music Demixing Challenge 2021, equation 1",
-)
-_SI_SDR = Metric(
-    "si_sdr",
-    "SI-SDR",
-    "dB",
-    framewise=False,
-    over_tracks="mean",
-    definition="Scale-invariant SDR: 10 log10(|a s|^2 / |a s - e|^2) with a = <e, s> / |s|^2, over the whole track "
-    "less its mean, one a for all channels; mean over tracks.",
-    source="Le Roux et al., ICASSP 2019, equation 3",
-)
-
-_FILTERS = "512-tap filters fitted on the whole track, windows of 1 s, hop 1 s; median over frames, then over tracks"
-_BSS_SOURCE = "BSSEval v4: Vincent, Gribonval, Févotte, IEEE TASLP 2006; Stöter, Liutkus, Ito, LVA/ICA 2018"
-_BSS_V4 = tuple(
-    Metric(
-        f"bss_v4.{name}",
-        f"BSS {name.upper()}",
-        "dB",
-        framewise=True,
-        over_tracks="median",
-        definition=f"{definition}; {_FILTERS}.",
-        source=_BSS_SOURCE,
+    return Scorer(
+        lambda estimates: {"leakage": silence_leakage(truth.references, estimates, truth.mixture, truth.sample_rate)}
     )
-    for name, definition in {
-        "sdr": "Signal to distortion: 10 log10(|s|^2 / |e - s|^2), the same as cSDR",
-        "isr": "Signal to spatial distortion: 10 log10(|s|^2 / |P_j e - s|^2), P_j e made of the source's own channels",
-        "sir": "Signal to interference: 10 log10(|P_j e|^2 / |P e - P_j e|^2), P e made of all sources",
-        "sar": "Signal to artifacts: 10 log10(|P e|^2 / |e - P e|^2)",
-    }.items()
-)
-_MR_STFT = Metric(
-    "mr_stft",
-    "MR-STFT",
-    "",
-    framewise=False,
-    over_tracks="mean",
-    higher_is_better=False,
-    definition="Multi-resolution STFT distance: spectral convergence plus L1 of log magnitudes, mean over three STFTs "
-    "and over tracks; lower is better.",
-    source="Yamamoto, Song, Kim, ICASSP 2020",
-)
-_LSD = Metric(
-    "lsd",
-    "LSD",
-    "dB",
-    framewise=False,
-    over_tracks="mean",
-    higher_is_better=False,
-    definition=f"Log-spectral distance: RMS over bins of the difference of levels, down to {LSD_RANGE_DB:g} dB below "
-    "the loudest, mean over frames and tracks; lower is better.",
-    source="Gray, Markel, IEEE TASSP 1976",
-)
-_LEAKAGE = Metric(
-    "leakage",
-    "leakage",
-    "dB",
-    framewise=False,
-    over_tracks="mean",
-    higher_is_better=False,
-    definition=f"Energy of the estimate where the reference stays below {SILENCE_DBFS:g} dBFS for {SILENCE_S:g} s or "
-    "more, against the mixture's there; undefined without such a pause; mean over tracks; lower is better.",
-    source="own definition",
-)
+
+
+def _bleed(truth: Truth) -> Scorer:
+    def score(estimates: Tensor) -> Mapping[str, Tensor]:
+        bleedless, fullness = bleedless_and_fullness(truth.references, estimates, truth.sample_rate)
+        return {"bleedless": bleedless, "fullness": fullness}
+
+    return Scorer(score)
+
 
 MEASURES: dict[str, Measure] = {
-    "csdr": Measure((_CSDR,), _csdr),
-    "usdr": Measure((_USDR,), _usdr),
-    "si_sdr": Measure((_SI_SDR,), _si_sdr),
-    "bss_v4": Measure(_BSS_V4, _bss_v4),
-    "mr_stft": Measure((_MR_STFT,), _mr_stft),
-    "lsd": Measure((_LSD,), _lsd),
-    "leakage": Measure((_LEAKAGE,), _leakage),
+    "csdr": Measure((catalogue.CSDR,), _csdr),
+    "usdr": Measure((catalogue.USDR,), _usdr),
+    "si_sdr": Measure((catalogue.SI_SDR,), _si_sdr),
+    "si_bss": Measure(catalogue.SI_BSS, _si_bss),
+    "bss_v4": Measure(catalogue.BSS_V4, _bss_v4),
+    "bss_v3": Measure(catalogue.BSS_V3, _bss_v3),
+    "mse": Measure((catalogue.MSE,), _mse),
+    "mr_stft": Measure((catalogue.MR_STFT,), _mr_stft),
+    "lsd": Measure((catalogue.LSD,), _lsd),
+    "bleed": Measure(catalogue.BLEED, _bleed),
+    "leakage": Measure((catalogue.LEAKAGE,), _leakage),
 }
 
 DEFAULT_MEASURES = ("csdr", "usdr", "si_sdr")

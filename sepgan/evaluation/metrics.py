@@ -1,16 +1,16 @@
-"""Measures of separation in closed form: framewise, global and scale-invariant SDR.
+"""Measures of separation in closed form: framewise, global and scale-invariant SDR, and the mean squared error.
 
-All take `references, estimates` of shape [..., S, C, T] and return one value per item and source, in dB; the channels
-of a source count as one signal. They compute in float64 on the device of the references and never average over sources
-or items.
+All take `references, estimates` of shape [..., S, C, T] and return one value per item and source, ratios in dB; the
+channels of a source count as one signal. They compute in float64 on the device of the references and never average over
+sources or items.
 
 What happens where the ratio alone would be undefined:
 
 | case | result |
 | --- | --- |
-| silent reference (every sample exactly zero) | NaN: there is nothing to measure against; reports count it |
+| silent reference (every sample exactly zero) | NaN: nothing to measure against, counted in reports; MSE is defined |
 | silent estimate of an active reference | 0 dB; SI-SDR, which ignores scale, `MINIMUM_DB` |
-| perfect estimate | `MAXIMUM_DB`; better ones than that are shown as that |
+| perfect estimate | `MAXIMUM_DB`, and better ones are shown as that; MSE 0 |
 | NaN in either | NaN (`evaluate` refuses audio that is not finite) |
 | shorter than one window | one frame of what there is |
 
@@ -100,9 +100,9 @@ def framewise_sdr(
     for start in frame_starts(references.shape[-1], window, hop):
         true, estimate = (signal[..., start : start + window] for signal in (references, estimates))
         signal, distortion = _zeros(references), _zeros(references)
-        for true_block, estimate_block in _blocks(true, estimate):
-            signal += _energy(true_block)
-            distortion += _energy(true_block - estimate_block)
+        for true_block, estimate_block in blocks(true, estimate):
+            signal += energy(true_block)
+            distortion += energy(true_block - estimate_block)
         ratio = decibels(signal, distortion)
         if silence is SilenceRule.MUSEVAL:
             undefined = ((true.sum(-2) == 0).all(-1) | (estimate.sum(-2) == 0).all(-1)).any(-1, keepdim=True)
@@ -133,9 +133,9 @@ def global_sdr(references: Tensor, estimates: Tensor) -> Tensor:
     """
     check_shapes(references, estimates)
     signal, distortion = _zeros(references), _zeros(references)
-    for true, estimate in _blocks(references, estimates):
-        signal += _energy(true)
-        distortion += _energy(true - estimate)
+    for true, estimate in blocks(references, estimates):
+        signal += energy(true)
+        distortion += energy(true - estimate)
     ratio = decibels(signal + MDX_EPSILON, distortion + MDX_EPSILON).clamp(MINIMUM_DB, MAXIMUM_DB)
     return ratio.masked_fill(signal == 0, torch.nan)
 
@@ -163,11 +163,11 @@ def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
     signal, power, product = _zeros(references), _zeros(references), _zeros(references)
     true_sum = torch.zeros(references.shape[:-1], dtype=torch.float64, device=references.device)
     estimate_sum = torch.zeros_like(true_sum)
-    for true, estimate in _blocks(references, estimates):
+    for true, estimate in blocks(references, estimates):
         true_sum += true.sum(-1)
         estimate_sum += estimate.sum(-1, dtype=torch.float64)
-        signal += _energy(true)
-        power += _energy(estimate)
+        signal += energy(true)
+        power += energy(estimate)
         product += (true * estimate).sum((-2, -1))
     silent = power == 0
     signal -= true_sum.square().sum(-1) / samples
@@ -176,11 +176,34 @@ def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
     offset = (scale * true_sum[..., None] - estimate_sum[..., None]) / samples
     distortion = _zeros(references)
     # A second pass, because |e|^2 - |a s|^2 loses all digits for a good estimate.
-    for true, estimate in _blocks(references, estimates):
-        distortion += _energy(scale * true - estimate - offset)
+    for true, estimate in blocks(references, estimates):
+        distortion += energy(scale * true - estimate - offset)
     ratio = decibels(product.square() / signal, distortion)
     ratio = ratio.masked_fill(silent & (signal > 0), MINIMUM_DB)
     return ratio.clamp(MINIMUM_DB, MAXIMUM_DB).masked_fill(signal <= 0, torch.nan)
+
+
+def mean_squared_error(references: Tensor, estimates: Tensor) -> Tensor:
+    """Mean of the squared error over all samples and channels, where full scale is 1; 0 is best.
+
+    It depends on the level of a song, so it ranks systems on one set and says little between sets. A silent reference
+    is defined here: it scores the power of what the estimate has instead of silence.
+
+    Args:
+        references: True sources [..., S, C, T].
+        estimates: Estimated sources, same shape.
+
+    Returns:
+        [..., S], no unit.
+
+    Raises:
+        ValueError: Shapes differ or the signal is empty.
+    """
+    check_shapes(references, estimates)
+    distortion = _zeros(references)
+    for true, estimate in blocks(references, estimates):
+        distortion += energy(true - estimate)
+    return distortion / (references.shape[-1] * references.shape[-2])
 
 
 def check_shapes(references: Tensor, estimates: Tensor) -> None:
@@ -201,7 +224,8 @@ def _zeros(references: Tensor) -> Tensor:
     return torch.zeros(references.shape[:-2], dtype=torch.float64, device=references.device)
 
 
-def _energy(signal: Tensor) -> Tensor:
+def energy(signal: Tensor) -> Tensor:
+    """Energy of sources [..., C, T] in float64, [...]."""
     # The norm converts, squares and sums in one pass, where the three apart would write everything three times.
     norm: Tensor = torch.linalg.vector_norm(signal, dim=(-2, -1), dtype=torch.float64)
     return norm.square()
@@ -212,7 +236,7 @@ def decibels(numerator: Tensor, denominator: Tensor) -> Tensor:
     return 10 * torch.log10(numerator / denominator)
 
 
-def _blocks(references: Tensor, estimates: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def blocks(references: Tensor, estimates: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Both signals, the first in float64, a block of samples at a time, so that memory does not grow with their length.
 
     What is computed of both is float64 by promotion.

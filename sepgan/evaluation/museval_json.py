@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sepgan.errors import EvaluationError
-from sepgan.evaluation.measures import Metric
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.scores import Scores, System, TrackScores
 
 METRICS = ("SDR", "ISR", "SIR", "SAR")

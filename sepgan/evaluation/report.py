@@ -18,10 +18,10 @@ from sepgan.errors import OutputError
 from sepgan.evaluation import findings as conclusions
 from sepgan.evaluation import html
 from sepgan.evaluation import scores as files
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.comparison import Intervals
 from sepgan.evaluation.excerpts import Excerpt
 from sepgan.evaluation.findings import Findings
-from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.scores import Scores, System, TrackScores
 from sepgan.evaluation.sisec import Table
 

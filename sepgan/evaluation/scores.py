@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sepgan.evaluation.measures import Metric
+from sepgan.evaluation.catalogue import Metric
 
 SCHEMA = "sepgan-scores"
 SCHEMA_VERSION = 1

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from sepgan.errors import EvaluationError
 from sepgan.evaluation import statistics
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.comparison import judged
-from sepgan.evaluation.measures import Metric
 from sepgan.evaluation.museval_json import METRICS, NAMES
 from sepgan.evaluation.scores import Scores
 from sepgan.evaluation.statistics import MINIMUM_TRACKS

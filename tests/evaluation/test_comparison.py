@@ -12,8 +12,9 @@ import pytest
 
 from sepgan.errors import UsageError
 from sepgan.evaluation import comparison, findings
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.comparison import NOT_DISTINGUISHABLE, TOO_FEW_TRACKS, Comparison
-from sepgan.evaluation.measures import Metric, find_measures
+from sepgan.evaluation.measures import find_measures
 from sepgan.evaluation.report import Report
 from sepgan.evaluation.scores import Scores, System, TrackScores, to_csv
 from tests.evaluation.test_statistics import null_differences

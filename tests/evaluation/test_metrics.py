@@ -18,6 +18,7 @@ from sepgan.evaluation.metrics import (
     frame_starts,
     framewise_sdr,
     global_sdr,
+    mean_squared_error,
     si_sdr,
 )
 from tests.evaluation.museval_reference import museval_v4
@@ -109,7 +110,15 @@ def test_a_perfect_estimate_scores_the_maximum(metric: Metric) -> None:
     assert metric(references, references).flatten().tolist() == [MAXIMUM_DB]
 
 
-@pytest.mark.parametrize("metric", [framewise, global_sdr, si_sdr])
+def test_the_squared_error_is_that_of_the_definition_and_defined_for_silence() -> None:
+    references, estimates = noise(2, 2, RATE), noise(2, 2, RATE, seed=1)
+    references[1] = 0
+    expected = [float(np.mean((r - e) ** 2)) for r, e in zip(references.numpy(), estimates.numpy(), strict=True)]
+    assert mean_squared_error(references, estimates).tolist() == pytest.approx(expected, rel=1e-5)
+    assert mean_squared_error(references, references).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("metric", [framewise, global_sdr, si_sdr, mean_squared_error])
 def test_nan_stays_nan(metric: Metric) -> None:
     references, estimates = noise(1, 1, RATE), noise(1, 1, RATE, seed=1)
     estimates[..., 7] = torch.nan

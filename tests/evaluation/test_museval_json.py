@@ -10,8 +10,9 @@ import pytest
 
 from sepgan.errors import EvaluationError, UsageError
 from sepgan.evaluation import museval_json
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.evaluate import Options, evaluate_published
-from sepgan.evaluation.measures import Metric, find_measures
+from sepgan.evaluation.measures import find_measures
 from sepgan.evaluation.scores import Scores, System, TrackScores
 
 TRACK = "Music Delta - 80s Rock"

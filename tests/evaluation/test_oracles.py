@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sepgan import data
-from sepgan.evaluation.measures import Metric
+from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.metrics import framewise_sdr, global_sdr, si_sdr
 from sepgan.evaluation.oracles import count_parts, floors, ideal_ratio_mask
 from tests import synth
