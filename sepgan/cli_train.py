@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sepgan.cli_options import Device, ProgressStyle, dataset_roots, set_threads
 from sepgan.console import Reporter, Style
 from sepgan.errors import RecipeError
+
+if TYPE_CHECKING:
+    from sepgan.training.requests import Requests
 
 
 def train(
@@ -40,6 +45,7 @@ def train(
         print(json.dumps(recipes.to_dict(loaded), indent=2))
         return
     _need_training_extra()
+    from sepgan.training.requests import Requests
     from sepgan.training.trainer import train as run_training
 
     set_threads()
@@ -49,13 +55,29 @@ def train(
         def report(step: int, steps: int, measured: Mapping[str, float]) -> None:
             reporter.advance(loaded.name, step, steps, {"step": step, **_headline(measured)})
 
-        best = run_training(loaded, out, roots, resume=resume, device=device, progress=report)
+        asked = Requests()
+        with _signals(asked):
+            best = run_training(loaded, out, roots, resume=resume, device=device, progress=report, requests=asked)
         reporter.say(f"model: {best}; try `sepgan separate SONG --model {best}`, or `tensorboard --logdir {out}`")
+
+
+@contextmanager
+def _signals(asked: Requests) -> Iterator[None]:
+    """Ctrl-C and SIGTERM save and end the run, SIGUSR1 saves and goes on; a second Ctrl-C waits for nothing."""
+    actions = {signal.SIGINT: asked.stop, signal.SIGTERM: asked.stop}
+    if hasattr(signal, "SIGUSR1"):  # which Windows does not have
+        actions[signal.SIGUSR1] = asked.save
+    before = {number: signal.signal(number, lambda *_, act=act: act()) for number, act in actions.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _headline(measured: Mapping[str, float]) -> dict[str, float]:
     """The few numbers that fit on a line; the rest is in train.jsonl."""
-    shown = ("reconstruction", "adversarial", "discriminator_loss", "usdr_mean")
+    shown = ("reconstruction", "adversarial", "discriminator_loss", "usdr/mean")
     return {key: measured[key] for key in shown if key in measured}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sepgan.data import scan
 from sepgan.data.excerpts import covers_of
 from sepgan.data.store import FULL_SCALE, SampleStore
 from sepgan.evaluation.metrics import global_sdr
-from sepgan.recipe import Recipe
+from sepgan.recipe import Recipe, SourceRecipe
 from sepgan.separator import Separator
 from sepgan.streaming import separate_array
 
@@ -25,7 +26,7 @@ class ValidationSong:
     """Known sums of stems of one song."""
 
     name: str
-    source: int  # position of its entry in the recipe
+    source: str  # what its entry in the recipe is called
     references: Mapping[str, Tensor]  # [C, T] by stem
     covers: Mapping[str, frozenset[int]]
 
@@ -38,7 +39,7 @@ def open_validation(recipe: Recipe, roots: Mapping[str, Path], store: SampleStor
     """
     songs = []
     samples = round(recipe.train.validation_s * store.sample_rate)
-    for index, source in enumerate(recipe.data.validation):
+    for source, name in zip(recipe.data.validation, source_names(recipe.data.validation), strict=True):
         for track in scan(source, roots):
             maps = store.open(track)
             start = max(0, (len(next(iter(maps.values()))) - samples) // 2)
@@ -46,8 +47,24 @@ def open_validation(recipe: Recipe, roots: Mapping[str, Path], store: SampleStor
                 stem: torch.from_numpy(np.asarray(values[start : start + samples], dtype=np.float32).T / FULL_SCALE)
                 for stem, values in maps.items()
             }
-            songs.append(ValidationSong(track.name, index, references, covers_of(track, source, recipe.stems)))
+            songs.append(ValidationSong(track.name, name, references, covers_of(track, source, recipe.stems)))
     return songs
+
+
+def source_names(sources: Sequence[SourceRecipe]) -> list[str]:
+    """What to call each of several sources: its title, or its root and pattern, and whatever else tells it apart.
+
+    >>> songs = SourceRecipe(kind="folder", root="stems", include="MDB*")
+    >>> source_names([songs, SourceRecipe(kind="pairs", root="pairs"), songs])
+    ['stems/MDB', 'pairs', 'stems/MDB train']
+    """
+    names: list[str] = []
+    for source in sources:
+        pattern = source.include.strip("*/")
+        name = source.title or "/".join(filter(None, (source.root.strip("/").split("/")[-1], pattern)))
+        options = chain([name, f"{name} {source.split}"], (f"{name} {source.split} {number}" for number in count(2)))
+        names.append(next(option for option in options if option not in names))
+    return names
 
 
 def validate(separator: Separator, songs: Sequence[ValidationSong]) -> dict[str, float]:

@@ -16,7 +16,10 @@ from sepgan.errors import CheckpointError, DatasetError, OutputError, RecipeErro
 from sepgan.recipe import Recipe
 from sepgan.separator import Separator
 from sepgan.training import state
-from sepgan.training.trainer import Trainer, learning_rate_at, train
+from sepgan.training.loop import Loop
+from sepgan.training.schedule import Schedule
+from sepgan.training.separation import SeparationTask
+from sepgan.training.trainer import open_run, train
 from tests import synth
 
 FALL = 0.75  # reconstruction at the end of a short run, relative to its start
@@ -83,6 +86,15 @@ def fall(losses: Mapping[int, float]) -> float:
     return sum(values[-4:]) / 4 / (sum(values[:2]) / 2)
 
 
+def newest(out: Path) -> Path:
+    return state.found(out)[0]
+
+
+def task_of(loop: Loop) -> SeparationTask:
+    assert isinstance(loop.task, SeparationTask)
+    return loop.task
+
+
 def weights_of(path: Path) -> dict[str, Tensor]:
     return checkpoint.read_tensors(path)[1]
 
@@ -119,7 +131,14 @@ def test_a_run_leaves_its_files(tmp_path: Path, trees: dict[str, Path]) -> None:
     steps: list[tuple[int, int]] = []
     run(tiny(trees), tmp_path, trees, progress=lambda step, total, measured: steps.append((step, total)))
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"best.safetensors", "last.safetensors", "state.safetensors", "train.jsonl", "tensorboard"}
+    assert names == {
+        "best.safetensors",
+        "last.safetensors",
+        "state-00000003.safetensors",
+        "state-00000006.safetensors",
+        "train.jsonl",
+        "tensorboard",
+    }
     assert list((tmp_path / "tensorboard").glob("events.*"))
     assert {step for step, _ in steps} == {1, 2, 3, 4, 5, 6}
     header = checkpoint.read_header(tmp_path / "last.safetensors")
@@ -127,7 +146,7 @@ def test_a_run_leaves_its_files(tmp_path: Path, trees: dict[str, Path]) -> None:
     assert header.training_data == (
         {"title": "synthetic", "licence": "CC0 1.0", "tracks": 2, "minutes": pytest.approx(2 / 60, abs=0.1)},
     )
-    assert header.scores.keys() == {"0/bass", "0/drums", "0/other", "0/vocals", "mean"}
+    assert header.scores.keys() == {"music/bass", "music/drums", "music/other", "music/vocals", "mean"}
     assert header.versions["torch"] == torch.__version__
     for key in ("learning_rate", "gradient_norm", "seconds"):
         assert log_of(tmp_path, key).keys() == {1, 2, 3, 4, 5, 6}
@@ -158,16 +177,22 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     run(config, tmp_path / "whole", trees)
     with pytest.raises(error):
         run(config, tmp_path / "stopped", trees, progress=interrupt_at(at, error))
-    metadata, _ = checkpoint.read_tensors(tmp_path / "stopped" / state.STATE_FILE)
+    metadata, _ = checkpoint.read_tensors(newest(tmp_path / "stopped"))
     saved_step = json.loads(metadata["state"])["step"]
     assert saved_step == (at if error is KeyboardInterrupt else 3)
     assert checkpoint.read_header(tmp_path / "stopped" / "last.safetensors").step == saved_step
     run(config, tmp_path / "stopped", trees)
-    for name in ("state.safetensors", "last.safetensors", "best.safetensors"):
+    for name in ("state-00000006.safetensors", "last.safetensors", "best.safetensors"):
         whole, stopped = weights_of(tmp_path / "whole" / name), weights_of(tmp_path / "stopped" / name)
         assert equal(whole, stopped), name
-    names = weights_of(tmp_path / "whole" / "state.safetensors").keys()
-    for part in ("module/generator/", "module/average/", "module/discriminator/", "optimiser/generator/", "random/cpu"):
+    names = weights_of(tmp_path / "whole" / "state-00000006.safetensors").keys()
+    for part in (
+        "module/generator/",
+        "module/average/",
+        "module/discriminator/",
+        "optimiser/generator/",
+        "random/0/cpu",
+    ):
         assert any(name.startswith(part) for name in names)
     for key in ("reconstruction", "discriminator_loss", "usdr/mean"):
         assert log_of(tmp_path / "whole", key) == log_of(tmp_path / "stopped", key)
@@ -191,28 +216,42 @@ def test_another_recipe_cannot_go_on(tmp_path: Path, trees: dict[str, Path]) -> 
     assert list(log_of(tmp_path)) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_damaged_state_is_refused(tmp_path: Path, trees: dict[str, Path]) -> None:
-    run(tiny(trees, "train.steps=1"), tmp_path, trees)
-    path = tmp_path / state.STATE_FILE
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, trees: dict[str, Path]) -> None:
+    """And what comes out is what would have come out."""
+    run(tiny(trees), tmp_path / "whole", trees)
+    run(tiny(trees), tmp_path / "damaged", trees)
+    path = newest(tmp_path / "damaged")
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"state.safetensors' is truncated"):
-        run(tiny(trees), tmp_path, trees)
+    run(tiny(trees), tmp_path / "damaged", trees)
+    assert equal(weights_of(newest(tmp_path / "whole")), weights_of(newest(tmp_path / "damaged")))
+    for path in state.found(tmp_path / "damaged"):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"state-00000003.safetensors' is truncated"):
+        run(tiny(trees), tmp_path / "damaged", trees)
 
 
-def test_a_state_of_another_version_is_refused(tmp_path: Path, trees: dict[str, Path]) -> None:
+@pytest.mark.parametrize("version", [0, 99])
+def test_a_state_of_another_version_is_refused(version: int, tmp_path: Path, trees: dict[str, Path]) -> None:
     run(tiny(trees, "train.steps=1"), tmp_path, trees)
-    metadata, tensors = checkpoint.read_tensors(tmp_path / state.STATE_FILE)
-    progress = json.loads(metadata["state"]) | {"version": 0}
-    checkpoint.write_tensors(tmp_path / state.STATE_FILE, tensors, {"state": json.dumps(progress)})
+    metadata, tensors = checkpoint.read_tensors(newest(tmp_path))
+    progress = json.loads(metadata["state"]) | {"version": version}
+    checkpoint.write_tensors(newest(tmp_path), tensors, {"state": json.dumps(progress)})
     with pytest.raises(CheckpointError, match="is of another version: start again with --no-resume"):
         run(tiny(trees), tmp_path, trees)
 
 
+def test_a_state_of_the_first_version_is_not_passed_over(tmp_path: Path, trees: dict[str, Path]) -> None:
+    checkpoint.write_tensors(tmp_path / "state.safetensors", {}, {"state": json.dumps({"version": 1})})
+    with pytest.raises(CheckpointError, match=r"state.safetensors' is of another version: start again"):
+        run(tiny(trees), tmp_path, trees)
+
+
 def test_weight_zero_leaves_the_discriminator_alone(tmp_path: Path, trees: dict[str, Path]) -> None:
-    trainer = Trainer(tiny(trees, "adversary.weight=0"), tmp_path, trees, device="cpu")
-    before = {name: value.clone() for name, value in trainer.adversary.discriminator.state_dict().items()}
-    trainer.fit()
-    assert equal(before, trainer.adversary.discriminator.state_dict())
+    loop = open_run(tiny(trees, "adversary.weight=0"), tmp_path, trees, device="cpu")
+    discriminator = task_of(loop).adversary.discriminator
+    before = {name: value.clone() for name, value in discriminator.state_dict().items()}
+    loop.fit()
+    assert equal(before, discriminator.state_dict())
     assert log_of(tmp_path, "discriminator_loss") == {}
     assert "adversarial" not in (tmp_path / "train.jsonl").read_text()
 
@@ -226,10 +265,11 @@ def test_with_weight_zero_no_other_setting_of_the_adversary_matters(tmp_path: Pa
 
 
 def test_weight_above_zero_moves_both_networks(tmp_path: Path, trees: dict[str, Path]) -> None:
-    trainer = Trainer(tiny(trees), tmp_path / "with", trees, device="cpu")
-    before = {name: value.clone() for name, value in trainer.adversary.discriminator.named_parameters()}
-    trainer.fit()
-    after = dict(trainer.adversary.discriminator.named_parameters())
+    loop = open_run(tiny(trees), tmp_path / "with", trees, device="cpu")
+    discriminator = task_of(loop).adversary.discriminator
+    before = {name: value.clone() for name, value in discriminator.named_parameters()}
+    loop.fit()
+    after = dict(discriminator.named_parameters())
     assert not any(torch.equal(before[name], after[name]) for name in before)
     run(tiny(trees, "adversary.weight=0"), tmp_path / "without", trees)
     guided, plain = (weights_of(tmp_path / name / "last.safetensors") for name in ("with", "without"))
@@ -239,29 +279,29 @@ def test_weight_above_zero_moves_both_networks(tmp_path: Path, trees: dict[str, 
 
 def test_the_averaged_weights_are_the_closed_form(tmp_path: Path, trees: dict[str, Path]) -> None:
     """The average after each step is `decay * before + (1 - decay) * new`, with a short memory at first."""
-    trainer = Trainer(tiny(trees, "train.ema=0.5"), tmp_path, trees, device="cpu")
-    batch = next(trainer._batches())
+    loop = open_run(tiny(trees, "train.ema=0.5"), tmp_path, trees, device="cpu")
+    average, generator = task_of(loop).average, task_of(loop).separator.generator
+    batch = next(loop._stream())
     for step in range(3):
-        before = trainer.average.generator.state_dict()["head.weight"].clone()
-        trainer.train_step(batch)
-        trainer.step += 1
+        before = average.state_dict()["head.weight"].clone()
+        loop.train_step([batch])
         decay = min(0.5, (1 + step) / (10 + step))
-        wanted = decay * before + (1 - decay) * trainer.separator.generator.state_dict()["head.weight"]
-        torch.testing.assert_close(trainer.average.generator.state_dict()["head.weight"], wanted, rtol=0, atol=1e-7)
+        wanted = decay * before + (1 - decay) * generator.state_dict()["head.weight"]
+        torch.testing.assert_close(average.state_dict()["head.weight"], wanted, rtol=0, atol=1e-7)
 
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine(trees: dict[str, Path]) -> None:
     config = tiny(trees, train={"steps": 102, "warmup_steps": 2, "learning_rate": 1.0, "final_learning_rate": 0.1})
-    rates = [learning_rate_at(step, config) for step in (0, 1, 2, 52, 102, 999)]
+    rates = [Schedule(config.train).rate(step) for step in (0, 1, 2, 52, 102, 999)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.55, 0.1, 0.1])
 
 
 def test_fine_tuning_starts_from_a_model(tmp_path: Path, trees: dict[str, Path]) -> None:
     base = run(tiny(trees), tmp_path / "base", trees)
     for name in (base, tmp_path / "base"):
-        trainer = Trainer(tiny(trees, f"train.fine_tune={name}"), tmp_path / "tuned", trees, device="cpu")
-        assert equal(weights_of(base), trainer.separator.generator.state_dict())
-        assert equal(weights_of(base), trainer.average.generator.state_dict())
+        task = task_of(open_run(tiny(trees, f"train.fine_tune={name}"), tmp_path / "tuned", trees, device="cpu"))
+        assert equal(weights_of(base), task.separator.generator.state_dict())
+        assert equal(weights_of(base), task.average.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -287,7 +327,7 @@ def test_weights_of_16_bits(tmp_path: Path, trees: dict[str, Path]) -> None:
     for name, tensor in weights_of(best).items():
         if tensor.is_floating_point():
             assert tensor.dtype == (torch.float16 if tensor.ndim > 1 else torch.float32), name
-    exact = weights_of(tmp_path / state.STATE_FILE)["module/average/head.weight"]
+    exact = weights_of(newest(tmp_path))["module/average/head.weight"]
     loaded = Separator.load(tmp_path / "last.safetensors").generator.state_dict()["head.weight"]
     assert loaded.dtype == torch.float32
     torch.testing.assert_close(loaded, exact, rtol=1e-3, atol=1e-6)
@@ -320,15 +360,16 @@ def test_a_run_on_a_gpu_can_be_stopped_and_used_on_a_cpu(
     assert Separator.load(best)(torch.zeros(1, 2, 1000)).shape == (1, 4, 2, 1000)
 
 
-def test_a_diverging_run_stops_before_its_weights_are_lost(tmp_path: Path, trees: dict[str, Path]) -> None:
-    trainer = Trainer(tiny(trees), tmp_path, trees, device="cpu")
-    batch = next(trainer._batches())
-    before = {name: value.clone() for name, value in trainer.separator.generator.named_parameters()}
+def test_a_diverging_step_leaves_the_weights_alone(tmp_path: Path, trees: dict[str, Path]) -> None:
+    loop = open_run(tiny(trees), tmp_path, trees, device="cpu")
+    batch = next(loop._stream())
+    generator = task_of(loop).separator.generator
+    before = {name: value.clone() for name, value in generator.named_parameters()}
     with pytest.raises(
         SepganError, match=r"training diverged at step 0: reconstruction is nan; lower train.learning_rate"
     ):
-        trainer.train_step(Batch(batch.mixture * math.nan, *batch[1:]))
-    assert equal(before, dict(trainer.separator.generator.named_parameters()))
+        loop.train_step([Batch(batch.mixture * math.nan, *batch[1:])])
+    assert equal(before, dict(generator.named_parameters()))
 
 
 def test_without_validation_the_last_model_counts(tmp_path: Path, trees: dict[str, Path]) -> None:

@@ -1,0 +1,206 @@
+"""Separation as a task: excerpts of songs in, stems out, an adversary that knows what real stems look like."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from sepgan import checkpoint
+from sepgan.checkpoint import CheckpointHeader
+from sepgan.data.excerpts import Batch, Excerpts, open_songs
+from sepgan.data.store import SampleStore
+from sepgan.errors import CheckpointError, RecipeError
+from sepgan.recipe import Recipe, from_dict, to_dict
+from sepgan.separator import Separator
+from sepgan.training.adversary import Adversary, select_single_stems
+from sepgan.training.losses import grouped_l1
+from sepgan.training.spectra import analyse
+from sepgan.training.task import Made, Part, Sizes, Validation
+from sepgan.training.validation import open_validation, validate
+
+logger = logging.getLogger(__name__)
+
+ENDLESS = 2**62  # excerpts; the loop takes as many as it needs
+
+
+class SeparationTask:
+    """Everything about a run that has to do with music.
+
+    Args:
+        recipe: What to train.
+        fabric: Devices and precision.
+        out: Folder of the run; decoded songs go there unless the recipe names a cache.
+        roots: Dataset folders by the names that `--data NAME=PATH` gave them.
+
+    Raises:
+        CheckpointError: The model to start from does not fit.
+        DatasetError: A dataset is absent or empty.
+        RecipeError: The recipe names no training data, one stem, or excerpts too short for the adversary.
+    """
+
+    def __init__(self, recipe: Recipe, fabric: Fabric, out: Path, roots: Mapping[str, Path]) -> None:
+        if not recipe.data.train:
+            raise RecipeError(f"recipe '{recipe.name}' names no training data: add data.train")
+        self.config = recipe
+        self.name = recipe.name
+        self.recipe = to_dict(recipe)
+        self.fabric = fabric
+        self.separator = Separator(recipe)
+        _check_excerpts(self.separator)
+        fabric.to_device(self.separator)
+        if recipe.train.fine_tune:
+            self._take_weights(*checkpoint.read(checkpoint.find(recipe.train.fine_tune)))
+        self.averaged = copy.deepcopy(self.separator).eval()
+        self.average = self.averaged.generator
+        self.generator: nn.Module = fabric.setup_module(self.separator.generator)
+        self.couplings = [
+            "batch normalisation"
+            for module in self.separator.generator.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ][:1]
+        self.adversary = Adversary(recipe.adversary, len(recipe.stems), recipe.generator.channels, fabric)
+        store = SampleStore(Path(recipe.data.cache) if recipe.data.cache else out / "cache", self.separator.sample_rate)
+        self.songs = open_songs(recipe, roots, store, logger.info)
+        self.validation = open_validation(recipe, roots, store)
+
+    def _take_weights(self, header: CheckpointHeader, weights: Mapping[str, Tensor]) -> None:
+        if header.stems != self.config.stems:
+            raise CheckpointError(
+                f"model '{self.config.train.fine_tune}' has the stems {', '.join(header.stems)}, the recipe "
+                f"{', '.join(self.config.stems)}: give both the same stems in the same order"
+            )
+        try:
+            self.separator.load_weights(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"model '{self.config.train.fine_tune}' does not fit the generator of this recipe: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+
+    def batches(self, part: Part) -> Iterator[Batch]:
+        """Batches of excerpts on the device."""
+        excerpts = Excerpts(
+            self.songs,
+            [source.weight for source in self.config.data.train],
+            self.config.data,
+            stems=len(self.config.stems),
+            channels=self.config.generator.channels,
+            samples=self.separator.excerpt_samples(self.config.data.excerpt_s),
+            seed=self.config.seed,
+            first=0,
+            count=ENDLESS,
+        )
+        loader: DataLoader[Batch] = DataLoader(
+            excerpts,
+            batch_sampler=part.indices(),
+            num_workers=self.config.data.workers,
+            pin_memory=self.fabric.device.type == "cuda",
+            # A loader draws a number when it starts; from the global generator that would shift the dropout of a run
+            # that goes on.
+            generator=torch.Generator(),
+        )
+        for batch in loader:
+            yield Batch(*self.fabric.to_device(tuple(batch)))
+
+    def sizes(self, batch: Batch) -> Sizes:
+        """All items are reconstructed; groups of one stem are judged."""
+        return Sizes(len(batch.mixture), int((batch.groups.sum(2) == 1).sum()))
+
+    def make(self, batch: Batch, *, judged: bool) -> Made:
+        """Mask the mixture and compare with the known groups of stems."""
+        spectra = analyse(self.separator, batch, self.config.train.reconstruction, judged)
+        estimates = self.generator(spectra.mixture).float() * spectra.mixture.unsqueeze(1)
+        evidence = None
+        if judged:
+            assert spectra.magnitudes is not None
+            evidence = select_single_stems(
+                spectra.mixture, spectra.magnitudes, estimates, spectra.groups, spectra.band_mask
+            )
+        loss = grouped_l1(estimates, spectra.targets, spectra.groups, spectra.mixture, spectra.band_mask)
+        return Made(estimates, loss, evidence)
+
+    def validate(self, step: int) -> Validation | None:
+        """Global SDR of the averaged model on held-out songs."""
+        if not self.validation:
+            return None
+        scores = validate(self.averaged, self.validation)
+        return Validation(scores["mean"], {f"usdr/{key}": value for key, value in scores.items()})
+
+    def model_path(self, path: Path) -> Path:
+        """The checkpoint for separation."""
+        return path.with_name(path.name + checkpoint.SUFFIX)
+
+    def write(self, path: Path, step: int, seconds: float, scores: Mapping[str, float]) -> None:
+        """Write the averaged model for separation."""
+        # Only kernels are halved: they are nearly all of the size, and a running variance may exceed what 16 bits hold.
+        halved = self.config.train.weights_dtype == "float16"
+        weights = {
+            key: value.half() if halved and value.ndim > 1 else value
+            for key, value in self.average.state_dict().items()
+        }
+        header = CheckpointHeader(
+            name=self.config.name,
+            stems=self.config.stems,
+            sample_rate=self.separator.sample_rate,
+            recipe=self.recipe,
+            licence=self.config.licence,
+            training_data=tuple(self._provenance()),
+            step=step,
+            seconds_trained=round(seconds, 1),
+            machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {self.fabric.device}",
+            versions={"sepgan": version("sepgan"), "torch": torch.__version__, "numpy": np.__version__},
+            scores={
+                key.removeprefix("usdr/"): round(value, 3)
+                for key, value in scores.items()
+                if key.startswith("usdr/") and math.isfinite(value)
+            },
+        )
+        checkpoint.write(self.model_path(path), header, weights)
+
+    def _provenance(self) -> Iterator[dict[str, Any]]:
+        for source, songs in zip(self.config.data.train, self.songs, strict=True):
+            samples = sum(len(song.sounds[0].samples) for song in songs)
+            yield {
+                "title": source.title or f"{source.root}/{source.split} {source.include}",
+                "licence": source.licence,
+                "tracks": len(songs),
+                "minutes": round(samples / self.separator.sample_rate / 60, 1),
+            }
+
+    def finish(self, folder: Path) -> None:
+        """Leave nothing else behind."""
+
+    def comparable(self, recipe: Mapping[str, Any]) -> Any:
+        """All but the length of a run, how often it reports, and where its data lie; a run may go on with others."""
+        try:
+            known = to_dict(from_dict(recipe))  # keys that are new since then take their defaults
+        except RecipeError:
+            return recipe
+        free = {"steps", "log_every", "save_every", "validate_every", "keep_states", "patience", "rollbacks"}
+        training = {key: value for key, value in known["train"].items() if key not in free}
+        data = {key: value for key, value in known["data"].items() if key not in {"workers", "cache"}}
+        return known | {"train": training, "data": data}
+
+
+def _check_excerpts(separator: Separator) -> None:
+    """Refuse excerpts that the discriminator halves away."""
+    recipe = separator.recipe
+    levels = len(recipe.adversary.widths)
+    frames = 1 + separator.excerpt_samples(recipe.data.excerpt_s) // recipe.frontend.hop_length
+    if recipe.adversary.weight > 0 and min(frames, separator.bands.bands) < 2**levels:
+        raise RecipeError(
+            f"adversary.widths has {levels} levels, which need {2**levels} frames and bands; data.excerpt_s gives "
+            f"{frames} frames, the front-end {separator.bands.bands} bands"
+        )
