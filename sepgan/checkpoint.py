@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -25,6 +26,8 @@ from sepgan.errors import CheckpointError, OutputError
 FORMAT_VERSION = 1
 METADATA_KEY = "sepgan"
 SUFFIX = ".safetensors"
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch's zip; bare pickles
+FOLDER_VARIABLE = "SEPGAN_MODELS"  # environment variable that names another folder for the user's models
 
 
 class CheckpointHeader(BaseModel):
@@ -53,10 +56,15 @@ def write(path: Path, header: CheckpointHeader, tensors: Mapping[str, Tensor]) -
     Raises:
         OutputError: The file cannot be written.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    signed = header.model_copy(update={"sha256": _digest(header, plain)})
-    write_tensors(path, plain, {METADATA_KEY: signed.model_dump_json()})
-    return signed
+    complete = signed(header, tensors)
+    write_tensors(path, tensors, {METADATA_KEY: complete.model_dump_json()})
+    return complete
+
+
+def signed(header: CheckpointHeader, tensors: Mapping[str, Tensor]) -> CheckpointHeader:
+    """Return the header with the sha256 over itself and the tensors filled in."""
+    plain = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    return header.model_copy(update={"sha256": _digest(header, plain)})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -86,17 +94,16 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return the text and tensors of a safetensors file.
 
     Raises:
-        CheckpointError: The file is absent, truncated or no safetensors file.
+        CheckpointError: The file is absent, truncated, a pickle, or no safetensors file.
     """
-    if not path.is_file():
-        raise CheckpointError(f"model file '{path}' does not exist: check the path, or see `sepgan models list`")
+    _require_plain(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"model file '{path}' is truncated or no safetensors file ({error}): get it again; pickles are not read"
+            f"model file '{path}' is truncated or no safetensors file ({error}): get it again"
         ) from error
 
 
@@ -119,10 +126,9 @@ def read_header(path: Path) -> CheckpointHeader:
     """Return what a model says of itself without reading its weights.
 
     Raises:
-        CheckpointError: The file is absent, damaged, or of another version.
+        CheckpointError: The file is absent, a pickle, damaged, or of another version.
     """
-    if not path.is_file():
-        raise CheckpointError(f"model file '{path}' does not exist: check the path, or see `sepgan models list`")
+    _require_plain(path)
     try:
         with safe_open(path, framework="pt") as file:
             return _parse(path, file.metadata() or {})
@@ -134,16 +140,27 @@ def read_header(path: Path) -> CheckpointHeader:
 
 def bundled() -> dict[str, Path]:
     """Return the models that ship with the package, by name."""
-    return {file.stem: file for file in sorted((Path(__file__).parent / "weights").glob(f"*{SUFFIX}"))}
+    return _models_in(Path(__file__).parent / "weights")
+
+
+def user_folder() -> Path:
+    """Return where the user's own models lie: `$SEPGAN_MODELS`, or the system's place for a user's data."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else user_data_path("sepgan", appauthor=False) / "models"
+
+
+def known() -> dict[str, Path]:
+    """Return all models that have a name: those of the package, then the user's own."""
+    return _models_in(user_folder()) | bundled()
 
 
 def find(name_or_path: str | Path) -> Path:
-    """Return the file of a model given by the name of a bundled one or by path.
+    """Return the file of a model given by its name or by path.
 
     Raises:
         CheckpointError: There is neither.
     """
-    models = bundled()
+    models = known()
     if str(name_or_path) in models:
         return models[str(name_or_path)]
     path = Path(name_or_path)
@@ -153,6 +170,26 @@ def find(name_or_path: str | Path) -> Path:
             return file
     names = f", or one of {', '.join(models)}" if models else ""
     raise CheckpointError(f"model '{name_or_path}' not found: give a {SUFFIX} file, a training folder{names}")
+
+
+def _models_in(folder: Path) -> dict[str, Path]:
+    return {file.stem: file for file in sorted(folder.glob(f"[!.]*{SUFFIX}"))}
+
+
+def _require_plain(path: Path) -> None:
+    """Refuse what is not there, and pickles, with the reason."""
+    if not path.is_file():
+        raise CheckpointError(f"model file '{path}' does not exist: check the path, or see `sepgan models list`")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_PICKLE_STARTS[0]))
+    except OSError as error:
+        raise CheckpointError(f"model file '{path}' cannot be read: {error.strerror}") from error
+    if start.startswith(_PICKLE_STARTS):
+        raise CheckpointError(
+            f"model file '{path}' is a pickle (.pt, .pth, .ckpt, .th): reading one can run any program hidden in it, "
+            f"so sepgan reads {SUFFIX} files only; ask who made it for one, or see docs/models.md"
+        )
 
 
 def _parse(path: Path, metadata: Mapping[str, str]) -> CheckpointHeader:

@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from sepgan.model_library import Entry
+
 models_app = typer.Typer(no_args_is_help=True, help="The models that can be used by name.")
+
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @models_app.command("list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """List the models that ship."""
-    from sepgan import checkpoint
+def list_models(as_json: Json = False) -> None:
+    """List the models that ship and those that were added."""
+    from sepgan import checkpoint, model_library
 
-    headers = {name: checkpoint.read_header(path) for name, path in checkpoint.bundled().items()}
+    entries = model_library.entries()
+    missing = sorted(model_library.ADAPTERS.keys() - {entry.name for entry in entries})
     if as_json:
-        print(json.dumps({name: _plain(header) for name, header in headers.items()}, indent=2))
+        folder = str(checkpoint.user_folder())
+        plain = {"folder": folder, "models": [entry.plain() for entry in entries], "can_be_added": missing}
+        print(json.dumps(plain, indent=2))
         return
-    for name, header in headers.items():
-        print(f"{name}: {', '.join(header.stems)}; {header.sample_rate} Hz; {header.licence}")
+    for entry in entries:
+        print(f"{entry.name}: {entry.fault or _summary(entry)}")
+    for name in missing:
+        print(f"{name}: not here yet, `sepgan models add {name}`")
 
 
 @models_app.command("info")
 def show_model(
     model: Annotated[str, typer.Argument(help="A model's name or file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what a model says of itself: data, licences, training, scores. Its sha256 is checked."""
     from sepgan import checkpoint
 
     path = checkpoint.find(model)
-    header, _ = checkpoint.read(path)
+    header, tensors = checkpoint.read(path)
+    parameters = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
     if as_json:
-        print(json.dumps(_plain(header), indent=2))
+        size = {"file": str(path), "bytes": path.stat().st_size, "parameters": parameters}
+        print(json.dumps(header.model_dump(mode="json") | size, indent=2))
         return
     print(f"{header.name}  ({path}, {path.stat().st_size / 1e6:.1f} MB, sha256 {header.sha256})")
     print(f"stems: {', '.join(header.stems)}; {header.sample_rate} Hz; weights under {header.licence}")
-    print(f"trained {header.step} steps, {header.seconds_trained / 60:.0f} minutes on {header.machine}")
+    print(f"{parameters / 1e6:.1f} million parameters; generator {header.recipe.get('generator', {}).get('kind', '?')}")
+    if header.step:
+        print(f"trained {header.step} steps, {header.seconds_trained / 60:.0f} minutes on {header.machine}")
     for entry in header.training_data:
-        print(f"  {entry['title']}: {entry['tracks']} tracks, {entry['minutes']} minutes; {entry['licence']}")
+        amount = f"{entry['tracks']} tracks, {entry['minutes']} minutes; " if "tracks" in entry else ""
+        print(f"  {entry['title']}: {amount}{entry['licence']}")
     for key, value in header.scores.items():
         print(f"  validation uSDR {key}: {value:.2f} dB")
     card = path.with_suffix(".md")
@@ -48,6 +63,43 @@ def show_model(
         print(f"\n{card.read_text(encoding='utf-8')}")
 
 
-def _plain(header: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = header.model_dump(mode="json")
-    return plain
+@models_app.command("verify")
+def verify_models(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names or files; none: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every model with its own sha256, and see whether this version can run it."""
+    from sepgan import model_library
+    from sepgan.errors import CheckpointError
+
+    entries = model_library.verify(models or ())
+    if as_json:
+        print(json.dumps([entry.plain() for entry in entries], indent=2))
+    else:
+        for entry in entries:
+            good = f"good, sha256 {entry.header.sha256}" if entry.header else ""
+            print(f"{entry.name}: {entry.fault or good}")
+    if any(entry.fault for entry in entries):
+        raise typer.Exit(CheckpointError.exit_code)
+
+
+@models_app.command("add")
+def add_model(
+    source: Annotated[str, typer.Argument(help="A model's file, a training folder, or spleeter-2stems.")],
+    name: Annotated[str | None, typer.Option("--name", help="Keep it under this name; default: its own.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another model of that name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a model and copy it to where `--model NAME` finds it; $SEPGAN_MODELS names another folder."""
+    from sepgan import model_library
+
+    entry = model_library.add(source, name, overwrite=overwrite)
+    if as_json:
+        print(json.dumps(entry.plain(), indent=2))
+    else:
+        print(f"{entry.name}: {_summary(entry)}\nkept as {entry.path}; use it by --model {entry.name}")
+
+
+def _summary(entry: Entry) -> str:
+    header = entry.header
+    return f"{', '.join(header.stems)}; {header.sample_rate} Hz; {header.licence}" if header else ""

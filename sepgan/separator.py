@@ -54,14 +54,27 @@ class Separator(nn.Module):
             CheckpointError: The model is missing, damaged, altered, or of another version.
         """
         path = checkpoint.find(model)
-        header, tensors = checkpoint.read(path)
+        return cls.build(*checkpoint.read(path), f"model file '{path}'").to(device)
+
+    @classmethod
+    def build(cls, header: CheckpointHeader, tensors: Mapping[str, Tensor], origin: str) -> Separator:
+        """Return a separator ready to use from the parts of a checkpoint.
+
+        Args:
+            header: With the recipe.
+            tensors: The generator's weights.
+            origin: What the parts come from, for messages.
+
+        Raises:
+            CheckpointError: They do not fit this version.
+        """
         try:
-            separator = cls(from_dict(header.recipe, f"recipe inside '{path}'"), header)
+            separator = cls(from_dict(header.recipe, f"recipe inside {origin}"), header)
             separator.load_weights(tensors)
         except (RecipeError, RuntimeError) as error:
             summary = str(error).splitlines()[0]
-            raise CheckpointError(f"model file '{path}' does not fit this version of sepgan: {summary}") from error
-        return separator.to(device).eval()
+            raise CheckpointError(f"{origin} does not fit this version of sepgan: {summary}") from error
+        return separator.eval()
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the generator's weights, in float32 whatever they were stored as."""
@@ -75,7 +88,9 @@ class Separator(nn.Module):
     @property
     def segment(self) -> int:
         """Samples separated at once by default, so that frames fill the network's grid without padding."""
-        return self.excerpt_samples(SEGMENT_S)
+        frames = getattr(self.generator, "frames", None)  # a network that was trained on one length only
+        seconds = SEGMENT_S if frames is None else (frames - 1) * self.stft.hop_length / self.sample_rate
+        return self.excerpt_samples(seconds)
 
     @property
     def overlap(self) -> int:

@@ -13,6 +13,7 @@ PACKAGE = Path(sepgan.__file__).parent
 FLOORS = {
     "errors": 0,
     "recipe": 0,
+    "atomic": 1,
     "audio": 1,
     "frontend": 1,
     "features": 1,
@@ -30,7 +31,11 @@ FLOORS = {
     "__main__": 6,
 }
 # Files that are one room although they are several, and the few imports on the level that are meant.
-SAME_ROOM = {"stem_writer": "audio", "resampling": "audio"}  # and all files named `<room>_...`: see _room_of
+SAME_ROOM = {
+    "stem_writer": "audio",
+    "resampling": "audio",
+    "model_library": "separator",
+}  # and all files named `<room>_...`: see _room_of
 ALLOWED_SIDEWAYS = {("recipe", "errors"), ("training", "evaluation")}  # validation scores with the evaluator's metrics
 
 
@@ -97,7 +102,7 @@ def test_light_rooms_stay_light(room: str, forbidden: str) -> None:
 
 def test_only_the_command_line_imports_inside_functions() -> None:
     """An import inside a function hides a cycle, but for optional extras, which only those who ask for them need."""
-    optional = {"librosa", "matplotlib", "museval", "musdb", "scipy", "jinja2", "torchaudio", "lightning_fabric"}
+    optional = {"librosa", "matplotlib", "museval", "musdb", "scipy", "jinja2", "torchaudio", "lightning_fabric", "mido"}
     for path in _modules():
         if _room(path) == "cli":
             continue

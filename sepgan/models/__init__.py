@@ -9,9 +9,13 @@ from torch import nn
 from sepgan.errors import RecipeError
 from sepgan.models.classic import ClassicUNet
 from sepgan.models.patch import PatchDiscriminator
+from sepgan.models.spleeter import SpleeterUNets
 from sepgan.recipe import AdversaryRecipe, GeneratorRecipe
 
-GENERATORS: dict[str, Callable[[GeneratorRecipe, int, int], nn.Module]] = {"classic": ClassicUNet}
+GENERATORS: dict[str, Callable[[GeneratorRecipe, int, int], nn.Module]] = {
+    "classic": ClassicUNet,
+    "spleeter": SpleeterUNets,
+}
 DISCRIMINATORS: dict[str, Callable[[AdversaryRecipe, int, int], nn.Module]] = {"patch": PatchDiscriminator}
 
 
