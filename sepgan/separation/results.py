@@ -1,38 +1,11 @@
-"""What can be asked of a separation, and what comes of it."""
+"""What comes of a separation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sepgan.errors import SepganError
-
-
-@dataclass(frozen=True)
-class SeparationOptions:
-    """How stems are written.
-
-    Attributes:
-        stems: which to write; None for all that the model has.
-        subtype: "int24", "int16" (dithered with a fixed seed) or "float32".
-        file_format: "wav", "flac", "ogg" or "mp3"; the last two code with loss and choose their own depth.
-        overwrite: replace files that exist.
-        skip_existing: leave out songs whose files all exist.
-        segment: samples separated at once, at the model's rate; None for the model's own choice.
-        overlap: samples that neighbouring segments share, at most half a segment; None for the model's own choice.
-        seed: of the dither.
-    """
-
-    stems: tuple[str, ...] | None = None
-    subtype: str = "int24"
-    file_format: str = "wav"
-    overwrite: bool = False
-    skip_existing: bool = False
-    segment: int | None = None
-    overlap: int | None = None
-    seed: int = 0
-
-
-DEFAULTS = SeparationOptions()
+from sepgan.separation.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -46,10 +19,11 @@ class SeparationResult:
         sample_rate: of input and stems, in Hz.
         frames: samples per channel of input and stems.
         wall_s: how long it took.
-        gain: the one factor on all stems; below 1 only where an integer format would have clipped.
+        gain: the one factor on all stems; below 1 only where a format would have clipped.
         peaks_dbfs: highest sample of each stem; -inf for silence.
         null_dbfs: highest sample of the stems' sum minus the input times the gain, as written; -inf where they are
             equal bit for bit, None where stems were left out or coded with loss.
+        manifest: all that is known, as it was written.
     """
 
     source: Path
@@ -61,6 +35,7 @@ class SeparationResult:
     gain: float
     peaks_dbfs: Mapping[str, float]
     null_dbfs: float | None
+    manifest: Manifest
 
     @property
     def track(self) -> str:
@@ -88,7 +63,7 @@ class SeparationFailure:
 
 @dataclass(frozen=True)
 class SeparationSummary:
-    """What became of several songs."""
+    """What became of several songs, each kind in the order they were given."""
 
     results: tuple[SeparationResult, ...]
     failures: tuple[SeparationFailure, ...] = ()

@@ -1,0 +1,239 @@
+"""Many songs: what is done already, what comes next, and what became of each."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sepgan.audio_writer import CONTAINERS, SUBTYPES
+from sepgan.errors import AudioError, OutOfMemoryError, SepganError, UsageError
+from sepgan.separation.channels import parse_layout
+from sepgan.separation.engine import Model
+from sepgan.separation.inputs import Song
+from sepgan.separation.manifest import file_sha256, finished_key, is_finished
+from sepgan.separation.naming import Job, plan_job, require_distinct, require_free
+from sepgan.separation.options import DEFAULTS, SeparationOptions
+from sepgan.separation.results import SeparationFailure, SeparationResult, SeparationSummary
+from sepgan.separation.song import FileSource, Progress, SongRun, Source
+from sepgan.separation.stems import StemPlan, plan_stems
+
+_log = logging.getLogger(__name__)
+
+_SEGMENT_HALVINGS = 4  # how often the segment is halved when memory runs out: 10 s become 0.6 s
+
+Outcome = SeparationResult | SeparationFailure
+
+
+class SongSeparator:
+    """A model and options that fit each other, ready for any number of songs.
+
+    Args:
+        model: gives the stems; in evaluation mode, on the device that is to be used.
+        out: the output folder.
+        options: what is wanted.
+        model_source: name or path of the model, as it was given; for the manifest only.
+
+    Raises:
+        UsageError: the options do not fit the model or each other.
+    """
+
+    def __init__(
+        self, model: Model, out: Path, options: SeparationOptions = DEFAULTS, model_source: str | None = None
+    ) -> None:
+        if options.file_format not in CONTAINERS:
+            raise UsageError(f"file format {options.file_format!r} is not one of {', '.join(CONTAINERS)}")
+        if options.subtype not in SUBTYPES:
+            raise UsageError(f"subtype {options.subtype!r} is not one of {', '.join(SUBTYPES)}")
+        if options.start_s < 0 or (options.duration_s is not None and options.duration_s <= 0):
+            raise UsageError("the start must be 0 s or later and the duration more than 0 s")
+        segment = model.segment if options.segment is None else options.segment
+        overlap = min(model.overlap, segment // 2) if options.overlap is None else options.overlap
+        if segment < 1 or not 0 <= overlap <= segment // 2:
+            raise UsageError(f"the overlap ({overlap} samples) must be at most half a segment ({segment} samples)")
+        self.model = model
+        self.model_source = model_source
+        self.options = replace(options, segment=segment, overlap=overlap)
+        self.plan: StemPlan = plan_stems(model.stems, model.residual_stem, options)
+        self._out = out
+        self._geometry = segment, overlap
+
+    def job(self, song: Song) -> Job:
+        """Name the files of a song."""
+        header = self.model.header
+        name = "model" if header is None else header.name
+        suffix = f".{self.options.file_format}"
+        return plan_job(song, self._out, self.plan.outputs, self.options, suffix=suffix, model=name)
+
+    def is_done(self, job: Job) -> bool:
+        """Whether this very separation has been done, by the song's manifest; False where the song cannot be read."""
+        if job.manifest is None or not job.manifest.is_file():
+            return False
+        try:
+            song = file_sha256(job.song.path)
+        except AudioError:
+            return False
+        header = self.model.header
+        key = finished_key(song, None if header is None else header.sha256, self.options.of_the_result())
+        return is_finished(job.manifest, key, job.targets)
+
+    def separate(self, job: Job, progress: Progress | None = None, source: Source | None = None) -> SeparationResult:
+        """Separate one song.
+
+        Args:
+            job: the song and its files.
+            progress: called as the song advances; an exception that it raises ends the work and removes what was
+                written.
+            source: where the samples come from, if not from the song's file.
+
+        Raises:
+            AudioError: the song is missing, cannot be decoded, or holds NaN.
+            UsageError: the options do not fit the song.
+            OutputError: the files cannot be written.
+            OutOfMemoryError: not even a short segment fits the device's memory.
+        """
+        source = FileSource(job.song.path) if source is None else source
+        layout = parse_layout(self.options.channel_layout, source.info.channels)
+        segment, overlap = self._geometry
+        for halving in range(_SEGMENT_HALVINGS + 1):
+            geometry = (segment >> halving, overlap >> halving)
+            try:
+                run = SongRun(self.model, source, job, self.plan, self.options, layout, geometry, self.model_source)
+                return run.run(progress)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                _log.warning("%s: out of memory with segments of %d samples", job.song.path, geometry[0])
+        least = segment >> _SEGMENT_HALVINGS
+        raise OutOfMemoryError(f"{job.song.path}: out of memory even with segments of {least} samples")
+
+
+def separate_file(
+    model: Model,
+    path: str | Path,
+    out_dir: str | Path,
+    *,
+    options: SeparationOptions = DEFAULTS,
+    progress: Progress | None = None,
+) -> SeparationResult:
+    """Separate a song into `<out_dir>/<song>/<stem>.wav` and a `manifest.json`; all files appear, or none.
+
+    Args:
+        model: the model, in evaluation mode, on the device that is to be used.
+        path: the song; of a container with several streams, the first (the mixture of a `.stem.mp4`).
+        out_dir: where the song's folder is made.
+        options: what is wanted.
+        progress: called as the song advances; an exception that it raises ends the work and removes what was written.
+
+    Raises:
+        AudioError: the song is missing, cannot be decoded, or holds NaN.
+        UsageError: the options do not fit the model or the format, or files exist already.
+        OutputError: the files cannot be written.
+        OutOfMemoryError: not even a short segment fits the device's memory.
+    """
+    separator = SongSeparator(model, Path(out_dir), options)
+    job = separator.job(Song(Path(path)))
+    require_distinct([job])
+    require_free(job, options)
+    return separator.separate(job, progress)
+
+
+def separate_files(
+    model: Model,
+    paths: Sequence[str | Path | Song],
+    out_dir: str | Path,
+    *,
+    options: SeparationOptions = DEFAULTS,
+    jobs: int = 1,
+    progress: Callable[[Path, float, float | None], None] | None = None,
+    finished: Callable[[Outcome], None] | None = None,
+    model_source: str | None = None,
+) -> SeparationSummary:
+    """Separate songs; one that fails does not stop the others.
+
+    Args:
+        model: as for `separate_file`.
+        paths: the songs; see `find_songs` for folders, patterns and lists.
+        out_dir: where each song's folder is made.
+        options: what is wanted.
+        jobs: how many songs are separated at once, in threads that share the model.
+        progress: called with the song, and as for `separate_file`; from several threads where there are several jobs.
+        finished: called with the result or failure of each song, in the order of the songs.
+        model_source: name or path of the model, as it was given; for the manifest only.
+
+    Raises:
+        UsageError: before anything is computed, where two songs would be written to the same file, files exist already,
+            or the options do not fit the model.
+    """
+    separator = SongSeparator(model, Path(out_dir), options, model_source)
+    planned = [separator.job(path if isinstance(path, Song) else Song(Path(path))) for path in paths]
+    require_distinct(planned)
+    done = [job for job in planned if options.skip_existing and separator.is_done(job)]
+    todo = [job for job in planned if job not in done]
+    for job in todo:
+        require_free(job, options)
+    outcomes = _run_all(separator, todo, max(1, jobs), progress, finished)
+    return SeparationSummary(
+        tuple(outcome for outcome in outcomes if isinstance(outcome, SeparationResult)),
+        tuple(outcome for outcome in outcomes if isinstance(outcome, SeparationFailure)),
+        tuple(job.song.path for job in done),
+    )
+
+
+class _Stopped(BaseException):
+    """Another song's thread, or the user, has ended the whole work."""
+
+
+def _run_all(
+    separator: SongSeparator,
+    todo: Sequence[Job],
+    jobs: int,
+    progress: Callable[[Path, float, float | None], None] | None,
+    finished: Callable[[Outcome], None] | None,
+) -> list[Outcome]:
+    stop = threading.Event()
+
+    def work(job: Job) -> Outcome:
+        def advance(done_s: float, total_s: float | None) -> None:
+            if stop.is_set():
+                raise _Stopped
+            if progress is not None:
+                progress(job.song.path, done_s, total_s)
+
+        if stop.is_set():
+            raise _Stopped
+        try:
+            return separator.separate(job, advance)
+        except SepganError as error:
+            return SeparationFailure(job.song.path, error)
+
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if finished is not None:
+            finished(outcome)
+
+    if jobs == 1:
+        for job in todo:
+            tell(work(job))
+        return outcomes
+    with ThreadPoolExecutor(jobs, thread_name_prefix="sepgan-song") as pool:
+        futures: list[Future[Outcome]] = [pool.submit(work, job) for job in todo]
+        try:
+            for future in futures:
+                tell(future.result())
+        except BaseException:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            raise
+    return outcomes
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on a CPU, torch raises a plain RuntimeError that tells only in its text."""
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,140 @@
+"""What the front end needs of a model, and how its stems come back at the song's own rate and channels."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from sepgan.audio import Resampler, Waveform
+from sepgan.separation.channels import Layout, by_layout
+from sepgan.separation.stems import StemPlan
+from sepgan.streaming import separate_stream
+
+
+class Model(Protocol):
+    """A separator: the bundled kind, an adapter of a foreign one, or several together."""
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of what it gives, in its order."""
+
+    @property
+    def sample_rate(self) -> int:
+        """The only rate it works at, in Hz."""
+
+    @property
+    def residual_stem(self) -> str:
+        """The stem that takes what the model cannot see."""
+
+    @property
+    def segment(self) -> int:
+        """Samples separated at once by default."""
+
+    @property
+    def overlap(self) -> int:
+        """Samples shared by neighbouring segments by default."""
+
+    @property
+    def header(self) -> Any:
+        """What its file says of it: `name`, `sha256`, `licence`; None where it does not come from a file."""
+
+    def __call__(self, mixture: Tensor, /) -> Tensor:
+        """Separate `[B, C, T]` into `[B, S, C, T]`; from several threads at once."""
+
+
+def separate_blocks(
+    model: Model,
+    blocks: Iterable[Waveform],
+    sample_rate: int,
+    channels: int,
+    plan: StemPlan,
+    *,
+    segment: int,
+    overlap: int,
+    layout: Layout,
+    watch: Callable[[Waveform], None] | None = None,
+) -> Iterator[tuple[Waveform, Waveform]]:
+    """Separate a stream of any rate and channels and give it back in step with its stems.
+
+    Args:
+        model: gives the stems.
+        blocks: the song, `[C, n]`.
+        sample_rate: of the song, in Hz.
+        channels: of the song.
+        plan: which outputs the model has to give.
+        segment: samples separated at once, at the model's rate.
+        overlap: samples that neighbouring segments share.
+        layout: which channels the model sees together.
+        watch: sees the outputs `[K, C, n]` at the model's rate.
+
+    Yields:
+        The song `[C, n]` and the outputs `plan.others` as `[K, C, n]`; together they are as long as the blocks.
+    """
+    if not plan.others:  # a model of one stem
+        yield from ((block, np.zeros((0, *block.shape), np.float32)) for block in blocks)
+        return
+    waiting = _Queue()
+    count = len(plan.others)
+    places = [[model.stems.index(part) for part in plan.parts[name]] for name in plan.others]
+    estimates = separate_stream(
+        by_layout(lambda mixture: model(mixture).cpu(), layout),
+        _resampled(waiting.watch(blocks), sample_rate, model.sample_rate, channels),
+        segment=segment,
+        overlap=overlap,
+    )
+
+    def grouped() -> Iterator[Waveform]:
+        for stems in estimates:
+            # [S, C, n] -> [K, C, n]
+            outputs = np.stack([stems[parts].sum(0).numpy() if len(parts) > 1 else stems[parts[0]] for parts in places])
+            if watch is not None:
+                watch(outputs)
+            yield outputs.reshape(count * channels, -1)
+
+    for block in _resampled(grouped(), model.sample_rate, sample_rate, count * channels):
+        # Rounded up twice, the stems may be a sample longer than the song.
+        frames = min(block.shape[1], waiting.count)
+        if frames:
+            yield waiting.take(frames), block[:, :frames].reshape(count, channels, frames)
+
+
+class _Queue:
+    """Samples that have been read and wait for their stems."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._blocks: deque[Waveform] = deque()
+
+    def watch(self, blocks: Iterable[Waveform]) -> Iterator[Waveform]:
+        """Pass blocks on and keep them."""
+        for block in blocks:
+            self._blocks.append(block)
+            self.count += block.shape[1]
+            yield block
+
+    def take(self, frames: int) -> Waveform:
+        """Give the next `frames` samples, as many as wait at most."""
+        taken = []
+        self.count -= frames
+        while frames:
+            block = self._blocks.popleft()
+            taken.append(block[:, :frames])
+            if block.shape[1] > frames:
+                self._blocks.appendleft(block[:, frames:])
+            frames -= taken[-1].shape[1]
+        return np.concatenate(taken, axis=1)
+
+
+def _resampled(blocks: Iterable[Waveform], from_hz: int, to_hz: int, channels: int) -> Iterator[Waveform]:
+    """Resample a stream; blocks pass as they are where the rates are equal."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    resampler = Resampler(from_hz, to_hz, channels)
+    for block in blocks:
+        if (resampled := resampler.push(block)).shape[1]:
+            yield resampled
+    if (rest := resampler.flush()).shape[1]:
+        yield rest
