@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import mido
 import numpy as np
 import numpy.typing as npt
 import soundfile
@@ -145,6 +146,79 @@ def singles_tree(root: Path, *, count: int = 2, duration_s: float = 2.0, suffix:
     for seed in range(count):
         write(root / "train" / f"take {seed}{suffix}", song(duration_s, seed=seed, channels=1)["vocals"])
     return root
+
+
+def stem_folders_tree(root: Path, *, songs: Sequence[str] = ("one", "two"), duration_s: float = 2.0) -> Path:
+    """One folder a stem: <root>/train/<stem>/<song>.wav."""
+    for seed, name in enumerate(songs):
+        for stem, waveform in song(duration_s, seed=seed).items():
+            write(root / "train" / stem / f"{name}.wav", waveform)
+    return root
+
+
+def gtzan_tree(
+    root: Path,
+    *,
+    clips: Sequence[str] = ("blues.00029", "jazz.00000", "rock.00038", "rock.00010"),
+    duration_s: float = 2.0,
+    suffix: str = ".wav",
+) -> Path:
+    """Clips of GTZAN: <root>/genres/<genre>/<clip>, mono, 22.05 kHz; two of its training list, one of each other."""
+    for seed, name in enumerate(clips):
+        path = root / "genres" / name.partition(".")[0] / f"{name}{suffix}"
+        write(path, mixture(song(duration_s, seed=seed, sample_rate=22050, channels=1)), sample_rate=22050)
+    return root
+
+
+def maps_tree(
+    root: Path,
+    *,
+    recordings: Sequence[str] = (
+        "MAPS_MUS-bach_846_AkPnBcht",
+        "MAPS_MUS-chpn_op10_AkPnStgb",
+        "MAPS_MUS-schub_d760_StbgTGd2",
+        "MAPS_MUS-liz_et1_ENSTDkCl",
+    ),
+    duration_s: float = 2.0,
+) -> Path:
+    """Recordings of MAPS with their notes: <root>/<piano>/<category>/<name>.{wav,txt,mid}.
+
+    Isolated notes (`MAPS_ISOL_NO_..._M60_...`) sound the pitch of their name, the rest a short tune.
+    """
+    for seed, name in enumerate(recordings):
+        category = name.split("_")[1].partition("-")[0]
+        folder = root / name.rpartition("_")[2] / category / ("NO" if category == "ISOL" else "")
+        pitch = next((int(field[1:]) for field in name.split("_") if field[0] == "M" and field[1:].isdigit()), 0)
+        tune = [pitch] if pitch else [int(p) for p in np.random.default_rng(seed).integers(48, 84, 4)]
+        step_s = duration_s / len(tune)
+        notes = [(index * step_s, (index + 0.9) * step_s, note) for index, note in enumerate(tune)]
+        piano_notes(folder / name, notes, duration_s)
+    return root
+
+
+def piano_notes(path: Path, notes: Sequence[tuple[float, float, int]], duration_s: float) -> None:
+    """Write decaying tones as <path>.wav, and their onset, offset (s) and pitch (MIDI) as <path>.txt and <path>.mid."""
+    time_s = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
+    wave = np.zeros(len(time_s))
+    track = mido.MidiTrack()
+    events = []
+    for onset_s, offset_s, pitch in notes:
+        since = time_s - onset_s
+        hz = 440.0 * 2 ** ((pitch - 69) / 12)
+        sounding = (since >= 0) & (time_s < offset_s)
+        wave += sounding * 0.2 * np.exp(-3 * np.abs(since)) * (np.sin(2 * np.pi * hz * since))
+        events += [(onset_s, "note_on", pitch), (offset_s, "note_off", pitch)]
+    ticks = 0
+    for when_s, kind, pitch in sorted(events):
+        now = round(when_s * 960)  # 480 ticks a beat of half a second, the default
+        track.append(mido.Message(kind, note=pitch, velocity=64, time=now - ticks))
+        ticks = now
+    write(path.with_suffix(".wav"), np.stack([wave, 0.8 * wave]).astype(np.float32))
+    rows = "".join(f"{onset:.6f}\t{offset:.6f}\t{pitch}\n" for onset, offset, pitch in notes)
+    path.with_suffix(".txt").write_text(f"OnsetTime\tOffsetTime\tMidiPitch\n{rows}")
+    midi = mido.MidiFile(ticks_per_beat=480)
+    midi.tracks.append(track)
+    midi.save(str(path.with_suffix(".mid")))
 
 
 def stem_mp4(path: Path, stems: Mapping[str, Audio], *, sample_rate: int = SAMPLE_RATE) -> Path:

@@ -3,18 +3,20 @@
 An excerpt is a list of sounds that sum to the mixture. Each sound *covers* one or more stems of the model: a drum stem
 covers `drums`; an `accompaniment` covers everything but the vocals; the `other` of a song without a bass stem covers
 `other` and `bass`, because its bass line lies inside it. Stems that are covered together form a group, and the loss
-sees the sum of a group. So no stem is ever taught a silence that is not known to be true.
+sees the sum of a group. So no stem is ever taught a silence that is not known to be true. A mixture without stems
+covers nothing: it is in the batch for an adversary that needs no references, and not `supervised`.
 
-Excerpt number `i` depends on the seed and `i` alone: any number of workers gives the same data, and a resumed run
-goes on with the excerpt it stopped before.
+What an excerpt consists of is drawn first, as a few numbers (`sepgan.data.plan`); the audio is then written straight
+into the batch, by the processor or on the device. Excerpt number `i` depends on the seed and `i` alone: any number of
+workers gives the same data, and a resumed run goes on with the excerpt it stopped before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,42 +24,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sepgan.data import scan
-from sepgan.data.store import FULL_SCALE, Samples, SampleStore, native_band_hz
-from sepgan.data.track import ACCOMPANIMENT, Track
-from sepgan.errors import DatasetError
-from sepgan.recipe import DataRecipe, Recipe, SourceRecipe
+from sepgan.data.opening import covers_of, open_songs
+from sepgan.data.plan import Placement, Plan, Planner, Song, Sound, merge_covers
+from sepgan.data.store import FULL_SCALE
+from sepgan.errors import AudioError, DatasetError
+from sepgan.recipe import DataRecipe
 
-SILENT_PEAK = 0.003 * FULL_SCALE  # below about -50 dBFS a crop teaches nothing
-TRIES = 3  # to find a crop that is not silent; stems rest often, and some rests must stay in the data
+__all__ = ["Augment", "Batch", "Excerpts", "Song", "Sound", "covers_of", "merge_covers", "open_songs"]
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 8  # excerpts that may fail one after the other, and failures that are forgiven whatever their share
+
+Float = NDArray[np.float32]
+Augment = Callable[[np.random.Generator, Float, frozenset[int]], Float]
+_T = TypeVar("_T")
 
 
 class Batch(NamedTuple):
     """What one step sees.
 
-    `targets[:, g]` is the sum of the stems `s` with `groups[:, g, s] = 1`; those of empty groups are zero.
+    `targets[:, g]` is the sum of the stems `s` with `groups[:, g, s] = 1`; those of empty groups are zero. Where
+    `supervised` is false, all groups are empty: the mixture is all that is known.
     """
 
     mixture: Tensor  # [B, C, T]
     targets: Tensor  # [B, G, C, T], G = S
     groups: Tensor  # [B, G, S]
     band_hz: Tensor  # [B]: nothing is known above
-
-
-@dataclass(frozen=True)
-class Sound:
-    """One decoded stem and the model's stems that it covers."""
-
-    samples: Samples | NDArray[np.int16]  # [T, C]
-    covers: frozenset[int]
-    band_hz: float
-
-
-@dataclass(frozen=True)
-class Song:
-    """Sounds that were made together, all of one length."""
-
-    sounds: tuple[Sound, ...]
+    supervised: Tensor  # [B], bool
 
 
 class Excerpts(Dataset[Batch]):
@@ -73,6 +68,7 @@ class Excerpts(Dataset[Batch]):
         seed: Of all randomness.
         first: Number of the first excerpt.
         count: Number of excerpts.
+        augment: Changes a crop `[C, T]` of the sound that covers the given stems, and keeps its shape.
     """
 
     def __init__(
@@ -87,9 +83,10 @@ class Excerpts(Dataset[Batch]):
         seed: int,
         first: int,
         count: int,
+        augment: Augment | None = None,
     ) -> None:
+        self.planner = Planner(songs, weights, config, stems=stems, channels=channels, samples=samples)
         self.songs = songs
-        self.shares = np.asarray(weights, dtype=np.float64) / sum(weights)
         self.config = config
         self.stems = stems
         self.channels = channels
@@ -97,15 +94,9 @@ class Excerpts(Dataset[Batch]):
         self.seed = seed
         self.first = first
         self.count = count
-        # Where to look for a replacement of a sound: all sounds that cover the same stems, by source.
-        self.by_cover: dict[frozenset[int], list[tuple[int, list[Sound]]]] = {}
-        for index, source in enumerate(songs):
-            found: dict[frozenset[int], list[Sound]] = {}
-            for song in source:
-                for sound in song.sounds:
-                    found.setdefault(sound.covers, []).append(sound)
-            for covers, sounds in found.items():
-                self.by_cover.setdefault(covers, []).append((index, sounds))
+        self.augment = augment
+        self.failures = 0  # excerpts that could not be read, of `served`; each worker counts its own
+        self.served = 0
 
     def __len__(self) -> int:
         """Number of excerpts."""
@@ -113,184 +104,111 @@ class Excerpts(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         """Return one excerpt, without the batch axis."""
-        rng = np.random.default_rng((self.seed, self.first + index))
-        source = self._choose_source(rng, range(len(self.songs)))
-        song = self.songs[source][int(rng.integers(len(self.songs[source])))]
-        remix = rng.random() < self.config.remix
-        if remix or self._open_stems(song.sounds):
-            sounds = self._remix(rng, song, remix)
-            crops = [(sound, self._crop(rng, sound)) for sound in sounds if rng.random() >= self.config.drop_stem]
-        else:
-            sounds = list(song.sounds)
-            start = self._start(rng, sounds[rng.integers(len(sounds))])
-            crops = [(sound, self._cut(sound, start)) for sound in sounds]
-        if remix:
-            crops = [(sound, self._augment(rng, crop)) for sound, crop in crops]
-        return self._mix(rng, sounds, crops)
+        return Batch(*(tensor[0] for tensor in self.batch([index])))
 
-    def _choose_source(self, rng: np.random.Generator, among: Sequence[int]) -> int:
-        shares = self.shares[list(among)]
-        return int(among[rng.choice(len(among), p=shares / shares.sum())])
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return several excerpts, written straight into their place in the batch.
 
-    def _open_stems(self, sounds: Sequence[Sound]) -> frozenset[int]:
-        """Stems that no sound covers: a solo recording needs a band around it."""
-        covered = frozenset().union(*(sound.covers for sound in sounds))
-        return frozenset(range(self.stems)) - covered if len(sounds) == 1 else frozenset()
+        Raises:
+            DatasetError: More excerpts cannot be read than the recipe allows.
+        """
+        shape = (len(indices), self.stems, self.channels, self.samples)
+        # Zeros that nobody writes to cost nothing: the system hands them out when they are touched.
+        targets = np.zeros(shape, dtype=np.float32)
+        mixture = np.zeros((shape[0], *shape[2:]), dtype=np.float32)
+        plans = [
+            self.readable(index, partial(self._write, mixture=mixture[row], targets=targets[row]))[0]
+            for row, index in enumerate(indices)
+        ]
+        return assemble(plans, torch.from_numpy(mixture), torch.from_numpy(targets), self.stems)
 
-    def _remix(self, rng: np.random.Generator, song: Song, replace: bool) -> list[Sound]:
-        sounds = [self._another(rng, sound) if replace else sound for sound in song.sounds]
-        missing = frozenset(range(self.stems)) - frozenset().union(*(sound.covers for sound in sounds))
-        for _ in range(TRIES):
-            fitting = [covers for covers in self.by_cover if covers <= missing]
-            if not fitting:
-                break
-            # Weigh by how many sources can give it, so that whole accompaniments and single stems do not crowd each
-            # other out.
-            odds = np.array([sum(self.shares[source] for source, _ in self.by_cover[covers]) for covers in fitting])
-            covers = fitting[rng.choice(len(fitting), p=odds / odds.sum())]
-            sounds.append(self._draw(rng, covers))
-            missing -= covers
-        return sounds
+    def readable(self, index: int, make: Callable[[Plan], _T]) -> tuple[Plan, _T]:
+        """Plan an excerpt and make it; where its audio cannot be read, take another in its place and count.
 
-    def _another(self, rng: np.random.Generator, sound: Sound) -> Sound:
-        return self._draw(rng, sound.covers)
+        Raises:
+            DatasetError: More excerpts cannot be read than the recipe allows.
+        """
+        self.served += 1
+        for attempt in range(PATIENCE):
+            key = (self.seed, self.first + index) if attempt == 0 else (self.seed, self.first + index, attempt)
+            plan = self.planner.draw(np.random.default_rng(key))
+            try:
+                return plan, make(plan)
+            except (OSError, AudioError) as error:
+                self.failures += 1
+                _log.warning("an excerpt is skipped: %s", error)
+                if self.failures > max(PATIENCE, self.config.unreadable * self.served):
+                    raise DatasetError(
+                        f"{self.failures} of {self.served} excerpts cannot be read, the last one because: {error}; run "
+                        "`sepgan data check`, or raise data.unreadable"
+                    ) from error
+        raise DatasetError(f"{PATIENCE} excerpts in a row cannot be read: run `sepgan data check`")
 
-    def _draw(self, rng: np.random.Generator, covers: frozenset[int]) -> Sound:
-        options = self.by_cover[covers]
-        source = self._choose_source(rng, [index for index, _ in options])
-        sounds = next(sounds for index, sounds in options if index == source)
-        return sounds[rng.integers(len(sounds))]
-
-    def _start(self, rng: np.random.Generator, sound: Sound) -> int:
-        """A random position, preferably where the sound is not silent."""
-        room = max(0, len(sound.samples) - self.samples)
-        start = 0
-        for _ in range(TRIES):
-            start = int(rng.integers(room + 1))
-            # Every 64th sample is enough to see a rest.
-            if np.abs(sound.samples[start : start + self.samples : 64]).max(initial=0) > SILENT_PEAK:
-                break
-        return start
-
-    def _crop(self, rng: np.random.Generator, sound: Sound) -> NDArray[np.float32]:
-        return self._cut(sound, self._start(rng, sound))
-
-    def _cut(self, sound: Sound, start: int) -> NDArray[np.float32]:
-        """`[C, T]` float32, padded with zeros where the song ends."""
-        piece = np.asarray(sound.samples[start : start + self.samples], dtype=np.float32).T / FULL_SCALE
-        if self.channels == 1:
-            piece = piece.mean(0, keepdims=True)
-        elif piece.shape[0] == 1:
-            piece = np.repeat(piece, self.channels, 0)
-        else:  # of surround sound the front pair
-            piece = piece[: self.channels]
-        return np.pad(piece, ((0, 0), (0, self.samples - piece.shape[1])))
-
-    def _augment(self, rng: np.random.Generator, crop: NDArray[np.float32]) -> NDArray[np.float32]:
-        low, high = self.config.gain_db
-        crop = crop * np.float32(10 ** (rng.uniform(low, high) / 20))
-        if self.channels == 2:
-            if self.config.pan and np.array_equal(crop[0], crop[1]):
-                pan = rng.uniform(-self.config.pan, self.config.pan)
-                crop = crop * np.array([[1 - max(pan, 0.0)], [1 + min(pan, 0.0)]], dtype=np.float32)
-            if rng.random() < self.config.swap_channels:
-                crop = crop[::-1]
-        return crop
-
-    def _mix(
-        self, rng: np.random.Generator, sounds: Sequence[Sound], crops: Sequence[tuple[Sound, NDArray[np.float32]]]
-    ) -> Batch:
-        groups = merge_covers([sound.covers for sound in sounds], self.stems)
-        targets = np.zeros((self.stems, self.channels, self.samples), dtype=np.float32)
-        matrix = np.zeros((self.stems, self.stems), dtype=np.float32)
-        for slot, members in enumerate(groups):
-            matrix[slot, list(members)] = 1.0
-            for sound, crop in crops:
-                if sound.covers <= members:
-                    targets[slot] += crop
-        mixture = targets.sum(0)
-        peak = float(np.abs(mixture).max(initial=0.0))
+    def _write(self, plan: Plan, mixture: Float, targets: Float) -> None:
+        """Write an excerpt into zeros, `mixture` `[C, T]` and `targets` `[S, C, T]`, and leave zeros where it fails."""
+        try:
+            self._place(plan, mixture, targets)
+        except (OSError, AudioError):
+            mixture[:] = 0.0
+            targets[:] = 0.0
+            raise
+        peak = max(float(mixture.max(initial=0.0)), -float(mixture.min(initial=0.0)))
         if peak > 1.0:
             mixture /= peak
             targets /= peak
-        band_hz = min(sound.band_hz for sound in sounds)
-        return Batch(
-            torch.from_numpy(mixture),
-            torch.from_numpy(targets),
-            torch.from_numpy(matrix),
-            torch.tensor(band_hz, dtype=torch.float32),
-        )
 
+    def _place(self, plan: Plan, mixture: Float, targets: Float) -> None:
+        written: set[int] = set()
+        for placement in plan.placements:
+            place = mixture if placement.slot is None else targets[placement.slot]
+            fresh = placement.slot is None or placement.slot not in written
+            target = place if fresh else np.empty_like(place)
+            self._cut(placement, target)
+            if self.augment is not None and placement.seed is not None:
+                rng = np.random.default_rng(placement.seed)
+                target[:] = self.augment(rng, target, placement.sound.covers)
+            if not fresh:
+                place += target
+            if placement.slot is not None:
+                written.add(placement.slot)
+        if plan.supervised:
+            _sum_into(mixture, [targets[slot] for slot in sorted(written)])
 
-def merge_covers(covers: Sequence[frozenset[int]], stems: int) -> list[frozenset[int]]:
-    """Join sets of stems that overlap, and add each stem that is in none as a group of its own.
-
-    >>> [sorted(group) for group in merge_covers([frozenset({0}), frozenset({1, 2}), frozenset({2})], 4)]
-    [[0], [1, 2], [3]]
-    """
-    groups: list[frozenset[int]] = []
-    for cover in [*covers, *(frozenset({stem}) for stem in range(stems))]:
-        touching = [group for group in groups if group & cover]
-        merged = cover.union(*touching)
-        groups = [group for group in groups if not group & cover] + [merged]
-    return sorted(groups, key=min)
-
-
-def covers_of(track: Track, source: SourceRecipe, stems: Sequence[str]) -> dict[str, frozenset[int]]:
-    """Return for each file of a track which of the model's stems it covers.
-
-    Raises:
-        DatasetError: The track has a stem that the model does not know.
-    """
-    position = {stem: index for index, stem in enumerate(stems)}
-    accompaniment = frozenset(index for stem, index in position.items() if stem != "vocals")
-    covers: dict[str, frozenset[int]] = {}
-    for stem in track.stems:
-        if stem == ACCOMPANIMENT and stem not in position:
-            covers[stem] = accompaniment
-        elif stem in position:
-            covers[stem] = frozenset({position[stem]})
+    def _cut(self, placement: Placement, out: Float) -> None:
+        """Write a crop into `[C, T]`: converted, scaled, panned and padded with zeros where the song ends."""
+        piece = placement.sound.samples.window(placement.start, placement.start + self.samples)
+        scale = 1.0 / FULL_SCALE if piece.dtype == np.int16 else 1.0
+        count = piece.shape[1]
+        out[:, count:] = 0.0
+        if self.channels == 1:
+            np.mean(piece, axis=0, dtype=np.float32, out=out[0, :count])
         else:
-            raise DatasetError(
-                f"'{track.name}' has a stem '{stem}' that the recipe does not know: stems are {', '.join(stems)}; "
-                "rename the file or add the stem"
-            )
-    if source.absent == "in_other" and "other" in covers:
-        missing = frozenset(range(len(stems))) - frozenset().union(*covers.values())
-        covers["other"] |= missing
-    return covers
+            order = range(self.channels)[::-1] if placement.swapped else range(self.channels)
+            for channel, source in enumerate(order):
+                # Of surround sound the front channels are taken; a single channel goes everywhere.
+                np.copyto(out[channel, :count], piece[source if len(piece) > 1 else 0])
+        for channel, gain in enumerate(placement.gains):
+            out[channel, :count] *= np.float32(gain * scale)
 
 
-def open_songs(
-    recipe: Recipe, roots: Mapping[str, Path], store: SampleStore, report: Callable[[str], None]
-) -> list[list[Song]]:
-    """Scan and decode all training data of a recipe.
+def assemble(plans: Sequence[Plan], mixture: Tensor, targets: Tensor, stems: int) -> Batch:
+    """Return a batch of waveforms together with what their plans say of them."""
+    groups = torch.zeros(len(plans), stems, stems)
+    for row, plan in enumerate(plans):
+        for slot, members in enumerate(plan.groups):
+            groups[row, slot, list(members)] = 1.0
+    return Batch(
+        mixture,
+        targets,
+        groups.to(mixture.device),
+        torch.tensor([plan.band_hz for plan in plans], dtype=torch.float32, device=mixture.device),
+        torch.tensor([plan.supervised for plan in plans], device=mixture.device),
+    )
 
-    Args:
-        recipe: Names the sources.
-        roots: Folders by the names that `--data NAME=PATH` gave them.
-        store: Where decoded samples live.
-        report: Called with a line for each source.
 
-    Raises:
-        DatasetError: A source is absent, empty, or has no stems.
-    """
-    everything = []
-    for source in recipe.data.train:
-        tracks = scan(source, roots)
-        without = next((track for track in tracks if not track.stems), None)
-        if without is not None:
-            raise DatasetError(
-                f"'{without.name}' of {source.kind} '{source.root}' has no stems: "
-                "it can feed `separate`, not this training"
-            )
-        songs = []
-        for track in tracks:
-            covers = covers_of(track, source, recipe.stems)
-            band_hz = source.band_hz or native_band_hz(track)
-            maps = store.open(track)
-            songs.append(Song(tuple(Sound(maps[stem], covers[stem], band_hz) for stem in track.stems)))
-        minutes = sum(len(song.sounds[0].samples) for song in songs) / store.sample_rate / 60
-        report(f"{source.root}/{source.split} {source.include}: {len(songs)} tracks, {minutes:.1f} minutes")
-        everything.append(songs)
-    return everything
+def _sum_into(out: Float, parts: Sequence[Float]) -> None:
+    if not parts:
+        return
+    np.copyto(out, parts[0])
+    for part in parts[1:]:
+        out += part

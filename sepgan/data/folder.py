@@ -1,7 +1,7 @@
 """Folders of anybody's music.
 
-`folder`: `<split>/<song>/<stem>.<ext>`, any stems; `pairs`: the same with `vocals` and `accompaniment` only;
-`singles`: `<split>/<recording>.<ext>`, each a recording of one stem alone.
+`folder`: `<split>/<song>/<stem>.<ext>`, any stems; `stem_folders`: `<split>/<stem>/<song>.<ext>`; `pairs`: as `folder`
+with `vocals` and `accompaniment` only; `singles`: `<split>/<recording>.<ext>`, each a recording of one stem alone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,25 @@ def folder(root: Path, split: str) -> list[Track]:
             tracks.append(Track(song.name, split, stems, AudioSource(mixture) if mixture else None))
     if not tracks:
         raise DatasetError(f"no track in '{root / split}': expected <song>/<stem>.wav (or flac, ogg, mp3) below it")
+    return tracks
+
+
+def stem_folders(root: Path, split: str) -> list[Track]:
+    """Songs spread over one folder a stem; files of one name belong to one song, and `mixture` is optional.
+
+    Raises:
+        DatasetError: The folder is absent or holds no song with audio.
+    """
+    songs: dict[str, dict[str, AudioSource]] = {}
+    for stem in song_folders(root, split):
+        for name, path in audio_files(stem).items():
+            songs.setdefault(name, {})[stem.name.lower()] = AudioSource(path)
+    if not songs:
+        raise DatasetError(f"no track in '{root / split}': expected <stem>/<song>.wav (or flac, ogg, mp3) below it")
+    tracks = []
+    for name, stems in sorted(songs.items()):
+        mixture = stems.pop("mixture", None)
+        tracks.append(Track(name, split, stems, mixture))
     return tracks
 
 

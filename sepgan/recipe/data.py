@@ -12,7 +12,9 @@ from sepgan.recipe.section import Section
 class SourceRecipe(Section):
     """One folder of music and what it may be used for."""
 
-    kind: str = Field(description="a name of sepgan.data.DATASETS: musdb18, musdb18hq, folder, pairs, singles")
+    kind: str = Field(
+        description="a name of sepgan.data.DATASETS: musdb18, gtzan, maps, folder, pairs, singles, list ..."
+    )
     root: str = Field(description="a NAME given by --data NAME=PATH, or a path with a slash")
     split: str = "train"
     include: str = Field("*", description="glob over track names")
@@ -20,7 +22,12 @@ class SourceRecipe(Section):
         "in_other", description="a stem without a file: its part lies inside `other`, or the song has none"
     )
     stem: str = Field("vocals", description="for `singles`: which stem the recordings are")
+    map: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="names of stems: {voice: vocals, kick: drums, snare: drums, hum: null}; null leaves a stem out",
+    )
     band_hz: float | None = Field(None, gt=0, description="the loss is masked above; default half the file's own rate")
+    unlabelled: bool = Field(False, description="take the mixtures only: for an adversary that needs no references")
     weight: float = Field(1.0, gt=0, description="relative number of excerpts")
     limit: int | None = Field(None, ge=1, description="use at most so many tracks, spread evenly")
     title: str = ""
@@ -39,6 +46,14 @@ class DataRecipe(Section):
     pan: float = Field(0.0, ge=0, le=1, description="mono stems are panned by up to this much")
     drop_stem: float = Field(0.0, ge=0, lt=1, description="probability that a stem is left out of a remix")
     cache: str | None = Field(None, description="folder for decoded audio; default <out>/cache")
+    decode: Literal["once", "direct"] = Field(
+        "once",
+        description="to the cache, before training; or from the files, for each excerpt: slow, but takes no room",
+    )
+    resident: bool = Field(False, description="keep all decoded stems in the memory of the device, if they fit")
+    unreadable: float = Field(
+        0.01, ge=0, lt=1, description="largest share of tracks, and of excerpts, that may fail to be read"
+    )
     workers: int = Field(0, ge=0)
 
     @model_validator(mode="after")

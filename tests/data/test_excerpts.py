@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from sepgan.data import DATASETS, Track
 from sepgan.data.excerpts import Batch, Excerpts, Song, Sound, covers_of, merge_covers, open_songs
-from sepgan.data.store import FULL_SCALE, SampleStore, native_band_hz
+from sepgan.data.store import FULL_SCALE, ArraySamples, Maps, SampleStore, StoredSamples, native_band_hz
 from sepgan.data.track import AudioSource
 from sepgan.errors import AudioError, DatasetError, OutputError
 from sepgan.recipe import DataRecipe, SourceRecipe, from_dict
@@ -29,14 +29,19 @@ SAMPLES = 2000
 Counts = npt.NDArray[np.int16]
 
 
-def constant(level: float, *, samples: int = 3 * SAMPLES, channels: int = 2) -> Counts:
+def constant(level: float, *, samples: int = 3 * SAMPLES, channels: int = 2) -> ArraySamples:
     """A sound whose every sample is `level`, so that a mixture tells what is in it."""
-    return np.full((samples, channels), round(level * FULL_SCALE), dtype=np.int16)
+    return ArraySamples(np.full((channels, samples), round(level * FULL_SCALE), dtype=np.int16))
 
 
-def noise(seed: int, *, samples: int = 3 * SAMPLES, channels: int = 2) -> Counts:
-    counts = 2000 * np.random.default_rng(seed).standard_normal((samples, channels))
-    return counts.astype(np.int16)
+def noise(seed: int, *, samples: int = 3 * SAMPLES, channels: int = 2) -> ArraySamples:
+    counts = 2000 * np.random.default_rng(seed).standard_normal((channels, samples))
+    return ArraySamples(counts.astype(np.int16))
+
+
+def stacked(*levels: float) -> ArraySamples:
+    """Channels of different levels."""
+    return ArraySamples(np.concatenate([constant(level, channels=1).counts for level in levels]))
 
 
 def full_song(seed: int, band_hz: float = 22050.0) -> Song:
@@ -152,8 +157,7 @@ def test_panning_and_swapping_keep_sums_and_move_sound(keys: dict[str, Any]) -> 
 
 
 def test_swapping_exchanges_left_and_right() -> None:
-    left = np.stack([constant(0.1)[:, 0], constant(0.0)[:, 0]], axis=1)
-    song = Song((Sound(left, frozenset({0}), 22050.0),))
+    song = Song((Sound(stacked(0.1, 0.0), frozenset({0}), 22050.0),))
     never, always = (make([[song]], remix=1.0, swap_channels=share)[0].targets[0] for share in (0.0, 1.0))
     assert float(never[1].abs().max()) == 0.0
     assert torch.equal(never, always.flip(0))
@@ -162,14 +166,12 @@ def test_swapping_exchanges_left_and_right() -> None:
 def test_mono_becomes_stereo_and_stereo_mono() -> None:
     mono = make([[Song((Sound(noise(1, channels=1), frozenset({0}), 22050.0),))]], remix=0.0)[0]
     assert torch.equal(mono.mixture[0], mono.mixture[1])
-    sides = np.stack([constant(0.2)[:, 0], constant(0.1)[:, 0]], axis=1)
-    averaged = make([[Song((Sound(sides, frozenset({0}), 22050.0),))]], channels=1, remix=0.0)[0]
+    averaged = make([[Song((Sound(stacked(0.2, 0.1), frozenset({0}), 22050.0),))]], channels=1, remix=0.0)[0]
     assert float((averaged.mixture - 0.15).abs().max()) <= 1 / FULL_SCALE
 
 
 def test_of_more_channels_the_first_two_are_taken() -> None:
-    surround = np.stack([constant(level)[:, 0] for level in (0.1, 0.2, 0.3)], axis=1)
-    batch = make([[Song((Sound(surround, frozenset({0}), 22050.0),))]], remix=0.0)[0]
+    batch = make([[Song((Sound(stacked(0.1, 0.2, 0.3), frozenset({0}), 22050.0),))]], remix=0.0)[0]
     assert [round(float(channel.mean()), 3) for channel in batch.mixture] == [0.1, 0.2]
 
 
@@ -183,9 +185,9 @@ def test_a_song_shorter_than_an_excerpt_is_padded() -> None:
 
 def test_crops_prefer_sound_to_silence() -> None:
     """A tenth of the song sounds; of three tries at least one hits it more often than one try would."""
-    counts = np.zeros((100 * SAMPLES, 2), dtype=np.int16)
-    counts[45 * SAMPLES : 55 * SAMPLES] = 3000
-    excerpts = make([[Song((Sound(counts, frozenset({0}), 22050.0),))]], remix=0.0, count=300)
+    counts = np.zeros((2, 100 * SAMPLES), dtype=np.int16)
+    counts[:, 45 * SAMPLES : 55 * SAMPLES] = 3000
+    excerpts = make([[Song((Sound(ArraySamples(counts), frozenset({0}), 22050.0),))]], remix=0.0, count=300)
     heard = np.mean([float(excerpts[i].mixture.abs().max()) > 0 for i in range(300)])
     assert 0.2 < heard < 0.4  # 1 - 0.89 ** 3 = 0.30; one try would give 0.11
 
@@ -298,12 +300,12 @@ def test_the_store_keeps_what_was_decoded(tmp_path: Path, music: Track, monkeypa
     first = store.open(music)
     stem = synth.song(0.2, seed=2)["drums"]  # the third song of the tree
     np.testing.assert_allclose(first["drums"][:].T / FULL_SCALE, stem, atol=2 / FULL_SCALE)
-    assert len(list((tmp_path / "cache").iterdir())) == 4
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
 
     def refuse(*_: object) -> None:
         raise AssertionError("decoded twice")
 
-    monkeypatch.setattr("sepgan.data.store.load_stems", refuse)
+    monkeypatch.setattr("sepgan.data.store.load_track", refuse)
     again = SampleStore(tmp_path / "cache", 44100).open(music)
     np.testing.assert_array_equal(again["drums"][100:200], first["drums"][100:200])
 
@@ -311,8 +313,10 @@ def test_the_store_keeps_what_was_decoded(tmp_path: Path, music: Track, monkeypa
 def test_a_changed_file_is_decoded_anew(tmp_path: Path, music: Track) -> None:
     store = SampleStore(tmp_path / "cache", 44100)
     store.open(music)
-    synth.write(music.stems["drums"].path, synth.tone(1000, 0.2))
-    os.utime(music.stems["drums"].path, (1, 1))
+    drums = music.stems["drums"]
+    assert isinstance(drums, AudioSource)
+    synth.write(drums.path, synth.tone(1000, 0.2))
+    os.utime(drums.path, (1, 1))
     np.testing.assert_allclose(store.open(music)["drums"][:].T / FULL_SCALE, synth.tone(1000, 0.2), atol=1e-4)
 
 
@@ -332,7 +336,7 @@ def test_half_a_file_of_a_killed_run_is_not_used(tmp_path: Path, music: Track) -
 
 def test_a_cache_folder_that_cannot_be_written(tmp_path: Path, music: Track) -> None:
     (tmp_path / "cache").write_text("a file in the way")
-    with pytest.raises(OutputError, match=r"cache folder '.*cache' cannot be written: .*set data.cache"):
+    with pytest.raises(OutputError, match=r"store '.*cache' cannot be written: .*data.cache"):
         SampleStore(tmp_path / "cache", 44100).open(music)
 
 
@@ -343,19 +347,21 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     (found,) = DATASETS["folder"](tmp_path, "train")
     with pytest.raises(AudioError, match="drums"):
         SampleStore(tmp_path / "cache", 44100).open(found)
-    assert not list(tmp_path.glob("cache/*"))
+    assert not list(tmp_path.glob("cache/*.npy"))
 
 
-def test_no_file_stays_open(tmp_path: Path, music: Track) -> None:
+def test_few_files_stay_open(tmp_path: Path, music: Track) -> None:
     """A memory map keeps a handle: recipes with a thousand stems used to exceed the default limit of a process."""
     handles = Path("/proc/self/fd")
     if not handles.is_dir():
         handles = Path("/dev/fd")
-    store = SampleStore(tmp_path / "cache", 44100)
+    maps = Maps(limit=2)
+    files = [samples.path for samples in SampleStore(tmp_path / "cache", 44100).open(music).values()]
     before = len(list(handles.iterdir()))
-    opened = [store.open(music) for _ in range(10)]
-    assert all(len(samples[10:20]) == 10 for maps in opened for samples in maps.values())
-    assert len(list(handles.iterdir())) <= before + 1
+    samples = [StoredSamples(file, maps) for file in files]
+    for _ in range(3):
+        assert all(one.window(10, 20).shape == (2, 10) for one in samples)
+    assert len(list(handles.iterdir())) <= before + 3  # one of them is the listing's own
 
 
 def test_the_band_of_a_track_is_half_its_own_rate(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""From a recipe to decoded songs: scan, decode or map, and say which of the model's stems each sound covers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sepgan import audio
+from sepgan.data import scan
+from sepgan.data.direct import DirectSamples
+from sepgan.data.plan import Song, Sound
+from sepgan.data.store import Samples, SampleStore, native_band_hz, sources_of
+from sepgan.data.track import ACCOMPANIMENT, VOCALS, AudioSource, Track, without_doubles
+from sepgan.errors import AudioError, DatasetError
+from sepgan.recipe import DataRecipe, Recipe, SourceRecipe
+
+_log = logging.getLogger(__name__)
+
+
+def open_songs(
+    recipe: Recipe, roots: Mapping[str, Path], store: SampleStore, report: Callable[[str], None]
+) -> list[list[Song]]:
+    """Scan and decode all training data of a recipe.
+
+    Tracks that cannot be decoded are left out and counted. Tracks without stems are unlabelled mixtures; a recipe
+    with nothing but those trains nothing.
+
+    Args:
+        recipe: Names the sources.
+        roots: Folders by the names that `--data NAME=PATH` gave them.
+        store: Where decoded samples live.
+        report: Called with a line for each source.
+
+    Raises:
+        DatasetError: A source is absent, empty, holds more unreadable tracks than the recipe allows, or none of all
+            has stems.
+    """
+    everything: list[list[Song]] = []
+    for source in recipe.data.train:
+        tracks = scan(source, roots)
+        if not source.unlabelled:
+            _require_stems(tracks, source)
+        songs, failures = [], 0
+        for track in tracks:
+            try:
+                songs.append(_open(track, source, recipe, store))
+            except AudioError as error:
+                failures += 1
+                _log.warning("'%s' is left out: %s", track.name, error)
+                if failures == len(tracks) or failures > max(1.0, recipe.data.unreadable * len(tracks)):
+                    raise DatasetError(
+                        f"{failures} of {len(tracks)} tracks of {source.kind} '{source.root}' cannot be read, the last "
+                        f"one because: {error}; see `sepgan data check`, or raise data.unreadable"
+                    ) from error
+        minutes = sum(len(song.sounds[0].samples) for song in songs) / store.sample_rate / 60
+        left_out = f", {failures} unreadable and left out" if failures else ""
+        report(f"{source.root}/{source.split} {source.include}: {len(songs)} tracks, {minutes:.1f} minutes{left_out}")
+        everything.append(songs)
+    if everything and not any(sound.covers for songs in everything for song in songs for sound in song.sounds):
+        raise DatasetError(f"recipe '{recipe.name}' has mixtures without stems only: add a source with stems")
+    return everything
+
+
+def covers_of(track: Track, source: SourceRecipe, stems: Sequence[str]) -> dict[str, frozenset[int]]:
+    """Return for each file of a track that takes part in the mixture which of the model's stems it covers.
+
+    Raises:
+        DatasetError: The track has a stem that the model does not know.
+    """
+    position = {stem: index for index, stem in enumerate(stems)}
+    accompaniment = frozenset(index for stem, index in position.items() if stem != VOCALS)
+    covers: dict[str, frozenset[int]] = {}
+    for stem in without_doubles(track.stems):
+        if stem == ACCOMPANIMENT and stem not in position:
+            covers[stem] = accompaniment
+        elif stem in position:
+            covers[stem] = frozenset({position[stem]})
+        else:
+            raise DatasetError(
+                f"'{track.name}' has a stem '{stem}' that the recipe does not know: stems are {', '.join(stems)}; "
+                f"give the source `map: {{{stem}: NAME}}` (null leaves it out), or add the stem"
+            )
+    if source.absent == "in_other" and "other" in covers:
+        missing = frozenset(range(len(stems))) - frozenset().union(*covers.values())
+        covers["other"] |= missing
+    return covers
+
+
+def _require_stems(tracks: Sequence[Track], source: SourceRecipe) -> None:
+    without = next((track for track in tracks if not track.stems), None)
+    if without is not None:
+        raise DatasetError(
+            f"'{without.name}' of {source.kind} '{source.root}' has no stems: "
+            "it can feed `separate`, not this training; say `unlabelled: true` where an unpaired adversary is to judge "
+            "what is made of such mixtures"
+        )
+
+
+def _open(track: Track, source: SourceRecipe, recipe: Recipe, store: SampleStore) -> Song:
+    band_hz = source.band_hz or native_band_hz(track)
+    if source.unlabelled:
+        covers: dict[str, frozenset[int]] = {"mixture": frozenset()}
+        track = Track(track.name, track.split, {}, track.mixture) if track.mixture else track
+        if track.stems:
+            raise DatasetError(f"'{track.name}' has no mixture file: `unlabelled` needs one")
+    else:
+        covers = covers_of(track, source, recipe.stems)
+        track = Track(track.name, track.split, {stem: track.stems[stem] for stem in covers})
+    samples = _decode(track, recipe.data, store)
+    return Song(tuple(Sound(samples[stem], covers[stem], band_hz) for stem in covers))
+
+
+def _decode(track: Track, config: DataRecipe, store: SampleStore) -> Mapping[str, Samples]:
+    if config.decode == "direct":
+        direct: dict[str, Samples] = {}
+        for stem, source in sources_of(track).items():
+            if not isinstance(source, AudioSource):
+                break
+            if audio.probe(source.path, source.stream).sample_rate != store.sample_rate:
+                break
+            direct[stem] = DirectSamples(source)
+        if len(direct) == len(sources_of(track)):
+            return direct
+    return store.open(track)
