@@ -56,6 +56,8 @@ class BranchedUNet(nn.Module):
         self.encoder = nn.ModuleList(
             _Down(size_in, size_out) for size_in, size_out in zip((config.channels, *widths[:-1]), widths, strict=True)
         )
+        for down in self.encoder[: config.frozen_levels]:
+            down.requires_grad_(False)
         self.bottleneck = _conv(widths[-1], config.bottleneck)
         outs = (widths[-1], *reversed(widths[:-1]), config.head_width)
         ins = (config.bottleneck, *(2 * width for width in outs[:-1]))

@@ -44,6 +44,7 @@ class GeneratorRecipe(Section):
     dropout_levels: int = Field(3, ge=0, description="decoder levels with dropout, deepest first")
     head_width: int = Field(16, ge=4, description="channels of the last decoder level")
     bottleneck: int = Field(144, ge=1, description="branched: channels below the deepest level")
+    frozen_levels: int = Field(0, ge=0, description="branched: first encoder levels that keep the weights they begin with")
     branches: tuple[int, ...] = Field((), description="branched: stems read by each decoder, in the recipe's order")
 
     @model_validator(mode="after")

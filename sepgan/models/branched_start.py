@@ -1,0 +1,116 @@
+"""How a branched U-Net begins as one network of Spleeter.
+
+All levels but the deepest are copied. Between the deepest level's convolution down and its convolution up there is no
+activation, so both are one linear map, and the narrower one that comes nearest to it on given music follows from a
+singular value decomposition (Eckart and Young, 1936, in the metric of the features' second moments). Every branch begins
+with the same decoder; the head of the last branch begins as Spleeter's gain, the heads of all others with equal shares
+of the rest, so that before any training the last stem's mask is Spleeter's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sepgan.errors import CheckpointError
+from sepgan.models.branched import Affine, BranchedUNet
+from sepgan.models.spleeter import LEAK, SpleeterUNet
+
+RIDGE = 1e-6  # of the mean variance, so that features that never vary do not divide by zero
+
+
+def begin_as(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Tensor]) -> float:
+    """Give a branched U-Net the weights of a network of Spleeter.
+
+    Args:
+        branched: Changed in place; its last branch must have one stem.
+        network: For instance the vocal network of `spleeter-2stems`.
+        music: Magnitudes `[B, C, F, N]` that tell which features of the deepest level matter.
+
+    Returns:
+        Share of the deepest level's effect that is kept, from 0 to 1.
+
+    Raises:
+        CheckpointError: The two differ in their widths, or the last branch has several stems.
+    """
+    widths = [level.conv.out_channels for level in branched.encoder]  # type: ignore[union-attr]
+    theirs = [level.out_channels for level in network.down]
+    stems = branched.heads[-1].out_channels // branched.channels  # type: ignore[operator]
+    if widths != theirs[:-1] or stems != 1:
+        raise CheckpointError(
+            f"a generator with widths {widths} and {stems} stems in its last branch cannot begin as one with widths "
+            f"{theirs[:-1]}: make the widths equal and give the last branch one stem"
+        )
+    with torch.no_grad():
+        for level, (ours, convolve) in enumerate(zip(branched.encoder, network.down, strict=False)):
+            _copy(ours.conv, convolve)  # type: ignore[arg-type]
+            _fix(ours.affine, network.down_normalise[level])  # type: ignore[arg-type]
+        kept = _narrow(branched, network, torch.cat([_deepest(network, magnitudes) for magnitudes in music]))
+        for branch, head in zip(branched.branches, branched.heads, strict=True):
+            for depth, ours in enumerate([*branched.shared, *branch], start=0):  # type: ignore[misc]
+                if depth > 0:
+                    _copy(ours.conv, network.up[depth])
+                _fix(ours.affine, network.up_normalise[depth])  # type: ignore[arg-type]
+            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        # sigmoid(x) = exp(x) / (exp(x) + 1): with the others' logits at -log(count) they share exactly the rest.
+        others = branched.stems - 1
+        for head in branched.heads[:-1]:
+            nn.init.constant_(head.bias, -math.log(others))  # type: ignore[arg-type]
+        _copy(branched.heads[-1], network.head)
+    return kept
+
+
+def _copy(ours: nn.Module, theirs: nn.Module) -> None:
+    """Copy a convolution into the first channels of one that may be wider."""
+    for name, source in theirs.named_parameters():
+        target = ours.get_parameter(name)
+        target[tuple(slice(size) for size in source.shape)] = source
+
+
+def _fix(affine: Affine, normalise: nn.BatchNorm2d) -> None:
+    """Turn a normalisation with fixed statistics into a gain and an offset."""
+    assert normalise.running_mean is not None
+    assert normalise.running_var is not None
+    gain = normalise.weight / torch.sqrt(normalise.running_var + normalise.eps)
+    affine.weight[: len(gain)] = gain
+    affine.bias[: len(gain)] = normalise.bias - normalise.running_mean * gain
+
+
+def _deepest(network: SpleeterUNet, magnitudes: Tensor) -> Tensor:
+    """Features of the deepest level, one row a cell: `[B, C, F, N] -> [cells, width]`."""
+    grid = 2 ** len(network.down)
+    bands, frames = magnitudes.shape[-2:]
+    x = functional.pad(magnitudes, (0, -frames % grid, 0, -bands % grid))
+    for level, convolve in enumerate(network.down):
+        x = convolve(functional.pad(x, (1, 2, 1, 2)))
+        if level < len(network.down_normalise):
+            x = functional.leaky_relu(network.down_normalise[level](x), LEAK)
+    return x.transpose(0, 1).flatten(1).T
+
+
+def _narrow(branched: BranchedUNet, network: SpleeterUNet, features: Tensor) -> float:
+    """Fill the two deepest convolutions with the nearest map of fewer channels."""
+    down, up = network.down[-1], network.up[0]
+    features = features.double()
+    moments = features.T @ features / len(features)  # not centred: a constant is a feature like any other
+    width = len(moments)
+    ridge = RIDGE * moments.diagonal().mean().clamp_min(1e-12)
+    root = torch.linalg.cholesky(moments + ridge * torch.eye(width, dtype=torch.float64))
+    kernel = up.get_parameter("weight").double()  # [width, out, 5, 5]
+    _, energy, directions = torch.linalg.svd(kernel.flatten(1).T @ root, full_matrices=False)
+    rank = min(branched.bottleneck.out_channels, width)
+    into = directions[:rank] @ torch.linalg.inv(root)
+    back = root @ directions[:rank].T
+    narrow = branched.bottleneck
+    assert narrow.bias is not None
+    narrow.weight[:rank] = torch.einsum("kw,wchi->kchi", into, down.get_parameter("weight").double()).float()
+    narrow.bias[:rank] = (into @ down.get_parameter("bias").double()).float()
+    first = branched.shared[0].conv
+    first.weight[:rank] = torch.einsum("wk,wohi->kohi", back, kernel).float()  # type: ignore[union-attr, operator]
+    first.bias.copy_(up.get_parameter("bias"))  # type: ignore[union-attr, operator]
+    return float(energy[:rank].square().sum() / energy.square().sum())

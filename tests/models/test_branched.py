@@ -1,0 +1,112 @@
+"""The branched U-Net: shapes, masks, no statistics of a batch, and its start as a network of Spleeter."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from sepgan.errors import CheckpointError, RecipeError
+from sepgan.models import build_generator
+from sepgan.models.branched import BranchedUNet
+from sepgan.models.branched_start import begin_as
+from sepgan.models.spleeter import SpleeterUNet
+from sepgan.recipe import GeneratorRecipe
+
+SUM_OF_MASKS = 1e-5  # absolute
+SAME_ALONE = 1e-5  # absolute difference of masks when an item is computed alone or in a batch
+SAME_NETWORK = 1e-4  # absolute difference of masks between a network and its copy with an equivalent deepest level
+WIDTHS = (4, 6, 8, 12)
+
+
+def make(stems: int = 4, **keys: Any) -> BranchedUNet:
+    torch.manual_seed(0)
+    config = GeneratorRecipe(
+        **{"kind": "branched", "widths": WIDTHS, "bottleneck": 10, "branches": (3, 1), "head_width": 4, "dropout": 0.0}
+        | keys
+    )
+    network = build_generator(config, stems, 64)
+    assert isinstance(network, BranchedUNet)
+    return network
+
+
+def magnitudes(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 10
+
+
+def theirs() -> SpleeterUNet:
+    torch.manual_seed(1)
+    network = SpleeterUNet(2, (*WIDTHS, 16)).eval()
+    for normalise in [*network.down_normalise, *network.up_normalise]:
+        torch.nn.init.uniform_(normalise.weight, 0.5, 1.5)
+        torch.nn.init.uniform_(normalise.bias, -0.5, 0.5)
+    return network
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("bands", "frames"), [(64, 32), (37, 1), (33, 9)])
+def test_masks_have_the_size_of_the_input_and_sum_to_one(channels: int, bands: int, frames: int) -> None:
+    masks = make(channels=channels)(magnitudes(2, channels, bands, frames)).detach()
+    assert masks.shape == (2, 4, channels, bands, frames)
+    assert float(masks.min()) >= 0.0
+    assert float((masks.sum(1) - 1).abs().max()) <= SUM_OF_MASKS
+
+
+def test_an_item_is_judged_the_same_alone_and_in_a_batch_even_while_training() -> None:
+    network = make().train()
+    batch = magnitudes(3, 2, 64, 32)
+    assert float((network(batch)[1:2] - network(batch[1:2])).detach().abs().max()) <= SAME_ALONE
+
+
+def test_all_stems_in_one_branch_is_the_default() -> None:
+    assert len(make(branches=()).branches) == 1
+
+
+@pytest.mark.parametrize("keys", [{"branches": (3, 2)}, {"widths": (4, 6)}])
+def test_what_cannot_be_built_is_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="generator"):
+        make(**keys)
+
+
+def test_frozen_levels_get_no_gradient() -> None:
+    network = make(frozen_levels=2)
+    network(magnitudes(1, 2, 64, 32)).square().sum().backward()
+    has_gradient = [level.conv.weight.grad is not None for level in network.encoder]  # type: ignore[union-attr]
+    assert has_gradient == [False, False, True, True]
+
+
+def test_it_overfits_one_batch() -> None:
+    network = make()
+    x = magnitudes(1, 2, 32, 32)
+    wanted = torch.softmax(4 * torch.randn(1, 4, 2, 8, 8, generator=torch.Generator().manual_seed(2)), 1)
+    wanted = wanted.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
+    losses = []
+    for _ in range(60):
+        loss = (network(x) - wanted).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_with_room_for_all_features_the_last_stem_begins_as_the_other_network() -> None:
+    network, other, x = make(bottleneck=16), theirs(), magnitudes(1, 2, 64, 64)
+    kept = begin_as(network, other, [magnitudes(2, 2, 64, 128, seed=3)])
+    assert kept == pytest.approx(1.0, abs=1e-6)
+    masks = network(x).detach()
+    assert float((masks[:, -1] - other(x).detach()).abs().max()) <= SAME_NETWORK
+    spread = masks[:, :-1] - masks[:, :1]
+    assert float(spread.abs().max()) <= SAME_NETWORK  # the others share the rest
+
+
+def test_fewer_features_keep_less() -> None:
+    music = [magnitudes(2, 2, 64, 128, seed=3)]
+    kept = [begin_as(make(bottleneck=size), theirs(), music) for size in (2, 6, 12)]
+    assert 0 < kept[0] < kept[1] < kept[2] <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("keys", [{"widths": (4, 6, 8)}, {"branches": (1, 3)}])
+def test_a_start_that_does_not_fit_is_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match="cannot begin"):
+        begin_as(make(**keys), theirs(), [magnitudes(1, 2, 64, 64)])
