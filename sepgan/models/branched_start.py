@@ -2,9 +2,9 @@
 
 All levels but the deepest are copied. Between the deepest level's convolution down and its convolution up there is no
 activation, so both are one linear map, and the narrower one that comes nearest to it on given music follows from a
-singular value decomposition (Eckart and Young, 1936, in the metric of the features' second moments). Every branch begins
-with the same decoder; the head of the last branch begins as Spleeter's gain, the heads of all others with equal shares
-of the rest, so that before any training the last stem's mask is Spleeter's.
+singular value decomposition (Eckart and Young, 1936, in the metric of the features' second moments). Every branch
+begins with the same decoder; the head of the last branch begins as Spleeter's gain, the heads of all others with equal
+shares of the rest, so that before any training the last stem's mask is Spleeter's.
 """
 
 from __future__ import annotations
