@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,6 +99,23 @@ def add_model(
         print(json.dumps(entry.plain(), indent=2))
     else:
         print(f"{entry.name}: {_summary(entry)}\nkept as {entry.path}; use it by --model {entry.name}")
+
+
+@models_app.command("begin")
+def begin_model(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="With a generator of kind `branched`.")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help="Music that tells which features matter.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write, for train.fine_tune.")] = Path(
+        "start.safetensors"
+    ),
+    origin: Annotated[str, typer.Option("--from", help="Where its weights come from.")] = "spleeter-2stems",
+) -> None:
+    """Write a first checkpoint for a recipe: Spleeter's vocal network, in the recipe's smaller shape."""
+    from sepgan import recipe as recipes
+    from sepgan.training.begin import begin
+
+    kept = begin(recipes.load(recipe), origin, songs, out)
+    print(f"{out}: keeps {kept:.1%} of the deepest level; go on with `sepgan train {recipe} train.fine_tune={out}`")
 
 
 def _summary(entry: Entry) -> str:
