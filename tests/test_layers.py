@@ -102,7 +102,18 @@ def test_light_rooms_stay_light(room: str, forbidden: str) -> None:
 
 def test_only_the_command_line_imports_inside_functions() -> None:
     """An import inside a function hides a cycle, but for optional extras, which only those who ask for them need."""
-    optional = {"librosa", "matplotlib", "museval", "musdb", "scipy", "jinja2", "torchaudio", "lightning_fabric", "mido"}
+    optional = {
+        "librosa",
+        "matplotlib",
+        "museval",
+        "musdb",
+        "scipy",
+        "jinja2",
+        "torchaudio",
+        "lightning_fabric",
+        "mido",
+        "onnxruntime",
+    }
     for path in _modules():
         if _room(path) == "cli":
             continue
