@@ -10,7 +10,7 @@ DEMO_SONG := examples/everything_is_free_caesium.flac
 demo: $(VENV)/.runtime
 	$(BIN)/sepgan separate $(DEMO_SONG) --out stems --overwrite
 
-test: $(VENV)/.dev ffmpeg chromium
+test: $(VENV)/.dev ffmpeg chromium fluidsynth
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
@@ -42,10 +42,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.runtime
 
-# museval and musdb call the ffmpeg programs; a test renders the report in Chromium. Only tests need either.
-.PHONY: ffmpeg chromium
+# museval and musdb call the ffmpeg programs; a test renders the report in Chromium; `data render` calls fluidsynth.
+.PHONY: ffmpeg chromium fluidsynth
 ffmpeg:
 	@sh tests/install_program.sh ffmpeg ffprobe ffmpeg
+
+fluidsynth:
+	@sh tests/install_program.sh fluidsynth
 
 chromium:
 	@sh tests/install_program.sh chromium chromium-browser google-chrome

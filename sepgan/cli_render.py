@@ -1,0 +1,81 @@
+"""`sepgan data render`: parse, render, print."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sepgan.cli_options import ProgressStyle
+from sepgan.console import Reporter, Style
+from sepgan.errors import DatasetError, UsageError
+
+
+def render(
+    midi: Annotated[Path, typer.Argument(metavar="MIDI", help="A folder of MIDI files, or one file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill with one folder for each song.")],
+    soundfont: Annotated[list[Path], typer.Option("--soundfont", "-s", help="A .sf2 or .sf3; several are mixed.")],
+    licence: Annotated[str, typer.Option(help="Licence of what comes out, kept beside each song.")] = "not stated",
+    takes: Annotated[int, typer.Option(min=1, help="Performances of each song; each is different.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of all choices.")] = 0,
+    file_format: Annotated[str, typer.Option("--format", help="flac, wav (16 bit both) or ogg.")] = "flac",
+    sample_rate: Annotated[int, typer.Option(min=8000, max=96000, help="In Hz.")] = 44100,
+    transpose: Annotated[int, typer.Option(min=0, max=12, help="Most semitones up or down.")] = 3,
+    tempo: Annotated[float, typer.Option(min=0, max=0.5, help="Most relative change of tempo.")] = 0.1,
+    gain_db: Annotated[float, typer.Option(min=0, max=24, help="Most change of a stem's level.")] = 4.0,
+    plain: Annotated[bool, typer.Option("--plain", help="Play the files as they are, with no random choices.")] = False,
+    shortest_s: Annotated[float, typer.Option("--shortest", min=0, help="Leave out shorter songs, seconds.")] = 10.0,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Add piano rolls and spectrograms.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Songs at a time.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace songs made with other settings.")] = False,
+    progress: ProgressStyle = Style.AUTO,
+) -> None:
+    """Turn MIDI files and SoundFonts into songs with drums, bass and other; stop with Ctrl-C and repeat to go on."""
+    _need_extra(pictures)
+    from sepgan.data.render.batch import choose, render_all
+    from sepgan.data.render.fluidsynth import check_soundfont, find_synthesiser
+    from sepgan.data.render.performance import PLAIN, Ranges
+    from sepgan.data.render.song import FORMATS, RenderSettings, SoundFont, plan_jobs, sha256_of
+
+    if file_format not in FORMATS:
+        raise UsageError(f"--format {file_format} is unknown: choose one of {', '.join(FORMATS)}")
+    synthesiser = find_synthesiser()
+    for path in soundfont:
+        check_soundfont(path)
+    settings = RenderSettings(
+        soundfonts=tuple(SoundFont(path, sha256_of(path)) for path in soundfont),
+        seed=seed,
+        ranges=PLAIN if plain else Ranges(transpose=transpose, tempo=tempo, gain_db=gain_db),
+        sample_rate=sample_rate,
+        file_format=file_format,
+        licence=licence,
+    )
+    choice = choose(plan_jobs(midi, takes), out, settings, shortest_s, overwrite)
+    with Reporter(progress) as reporter:
+        for line in choice.left_out:
+            reporter.say(f"left out: {line}")
+
+        def report(done: int, total: int, seconds: float) -> None:
+            reporter.advance("render", done, total, {"minutes": seconds / 60})
+
+        pool = ThreadPoolExecutor(jobs)
+        outcome = render_all(choice.todo, out, settings, synthesiser, pool, report, pictures=pictures)
+        failures = choice.unreadable + outcome.failures
+        for line in failures:
+            reporter.say(f"failed: {line}")
+        reporter.say(
+            f"{outcome.rendered} rendered, {choice.kept} there already, {len(choice.left_out)} left out, "
+            f"{len(failures)} failed; {outcome.seconds / 60:.1f} minutes of new music in {out}"
+        )
+    if failures:
+        raise typer.Exit(1 if outcome.rendered + choice.kept else DatasetError.exit_code)
+
+
+def _need_extra(pictures: bool) -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("mido", *(("matplotlib",) if pictures else ())) if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"rendering needs {', '.join(missing)}: install them with `pip install 'sepgan[data]'`")

@@ -1,0 +1,254 @@
+"""One rendered song: a folder of stems in the layout of MUSDB18-HQ, with a file that says how it came about.
+
+The folder appears whole or not at all, so a set that was interrupted goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepgan import __version__
+from sepgan.audio_writer import AudioWriter, StagedFolder, output_errors
+from sepgan.data.render import midi
+from sepgan.data.render.fluidsynth import Synthesiser, play
+from sepgan.data.render.performance import Performance, Ranges, draw
+from sepgan.data.render.pictures import draw_stem
+from sepgan.errors import DatasetError, UsageError
+
+PROVENANCE = "provenance.json"
+FORMATS = ("flac", "wav", "ogg")
+PEAK = 0.9  # of the sum of the stems; one gain for all
+SILENT_PEAK = 1e-4  # -80 dBFS beside a mixture at PEAK: such a stem is left out, not written
+
+_FRAME = 16384  # samples over which loudness is taken: 0.37 s at 44.1 kHz
+
+Stems = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class SoundFont:
+    """A SoundFont and what identifies it."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """What all songs of a set have in common.
+
+    Attributes:
+        soundfonts: One is drawn for each song.
+        seed: Of the whole set.
+        ranges: How far performances may stray from the files.
+        sample_rate: In Hz.
+        file_format: flac, wav or ogg.
+        licence: Of the MIDI files and what is made of them, as the user says.
+    """
+
+    soundfonts: tuple[SoundFont, ...]
+    seed: int = 0
+    ranges: Ranges = field(default_factory=Ranges)
+    sample_rate: int = 44100
+    file_format: str = "flac"
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One song to render.
+
+    Attributes:
+        path: The MIDI file.
+        name: Of the song and its folder.
+        variant: Which performance of it, from 0.
+    """
+
+    path: Path
+    name: str
+    variant: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder: the first performance has the song's own name."""
+        return self.name if self.variant == 0 else f"{self.name} (take {self.variant + 1})"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def plan_jobs(root: Path, variants: int) -> list[Job]:
+    """List what is to be rendered: all songs once, then all once more, and so on.
+
+    Args:
+        root: A MIDI file or a folder of them; a song is called by its path below it.
+        variants: Performances of each song.
+
+    Raises:
+        DatasetError: No MIDI file is there.
+    """
+    files = midi.find(root)
+    base = root if root.is_dir() else root.parent
+    names: dict[str, Path] = {}
+    for path in files:
+        name = " - ".join(path.relative_to(base).with_suffix("").parts)
+        names[name if name not in names else " - ".join(path.relative_to(base).parts)] = path
+    return [Job(path, name, variant) for variant in range(variants) for name, path in names.items()]
+
+
+def is_done(job: Job, out: Path, settings: RenderSettings) -> bool:
+    """Tell whether a song is there already, made from the same file with the same settings.
+
+    Raises:
+        UsageError: It is there, but was made from something else.
+    """
+    folder = out / job.folder
+    if not folder.exists():
+        return False
+    try:
+        known = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        known = None
+    if known != _key(job, settings):
+        raise UsageError(
+            f"'{folder}' was made from another file or with other settings: choose another --out, or give --overwrite"
+        )
+    return True
+
+
+def render_song(
+    job: Job, out: Path, settings: RenderSettings, synthesiser: Synthesiser, *, pictures: bool = False
+) -> float:
+    """Render one song into `out/<song>`; what was there is replaced.
+
+    Args:
+        job: The song.
+        out: Folder of the set.
+        settings: Of the set.
+        synthesiser: Plays it.
+        pictures: Add a picture of each stem.
+
+    Returns:
+        Its length in seconds.
+
+    Raises:
+        DatasetError: The MIDI file cannot be used, or nothing sounds.
+        OutputError: The folder cannot be written.
+    """
+    performance = draw(job.name, job.variant, settings.seed, len(settings.soundfonts), midi.STEMS, settings.ranges)
+    soundfont = settings.soundfonts[performance.soundfont]
+    scores = midi.split(midi.read(job.path), performance)
+    raw = {
+        stem: play(synthesiser, notes, soundfont.path, performance, settings.sample_rate)
+        for stem, notes in scores.items()
+    }
+    stems = balance(raw, performance)
+    if not stems:
+        raise DatasetError(f"'{job.path}' is silent with '{soundfont.path.name}': use a General MIDI SoundFont")
+    provenance = _provenance(job, settings, synthesiser, soundfont, performance, stems)
+    length: int = next(iter(stems.values())).shape[1]
+    target = out / job.folder
+    with StagedFolder(target, needed_bytes=len(stems) * length * 4) as staged:
+        _write(staged.path, stems, provenance, settings, performance.seed)
+        if pictures:
+            for stem, waveform in stems.items():
+                title = f"{job.folder}: {stem}"
+                draw_stem(staged.path / f"{stem}.png", title, scores[stem], waveform, settings.sample_rate)
+        if target.exists():
+            shutil.rmtree(target)
+        staged.commit()
+    return float(length) / settings.sample_rate
+
+
+def balance(raw: Stems, performance: Performance) -> dict[str, NDArray[np.float32]]:
+    """Give stems one length and their levels, so that their sum peaks at `PEAK`; leave out silent ones."""
+    length = max((_sounding(waveform) for waveform in raw.values()), default=0)
+    if length == 0:
+        return {}
+    stems = {}
+    for stem, waveform in raw.items():
+        gain_db = performance.gains_db[stem] - (_active_level_db(waveform) if performance.level else 0.0)
+        padded = np.pad(waveform[:, :length], ((0, 0), (0, max(0, length - waveform.shape[1]))))
+        stems[stem] = padded * np.float32(10 ** (gain_db / 20))
+    # A stem alone may exceed the sum where they cancel.
+    peak = max(float(np.abs(waveform).max()) for waveform in (sum(stems.values()), *stems.values()))
+    scaled = {stem: waveform * np.float32(PEAK / peak) for stem, waveform in stems.items()}
+    return {stem: waveform for stem, waveform in scaled.items() if np.abs(waveform).max() > SILENT_PEAK}
+
+
+def _sounding(waveform: NDArray[np.float32]) -> int:
+    """Samples up to where the last tail has died away."""
+    above = np.flatnonzero(np.abs(waveform).max(0) > SILENT_PEAK * np.abs(waveform).max(initial=0.0))
+    return int(above[-1]) + 1 if above.size else 0
+
+
+def _active_level_db(waveform: NDArray[np.float32]) -> float:
+    """Level where a stem plays, dB: of the frames within 30 dB of the loudest; 0 where it never does."""
+    frames = waveform[:, : waveform.shape[1] // _FRAME * _FRAME].reshape(2, -1, _FRAME)
+    power = np.square(frames, dtype=np.float64).mean((0, 2))
+    loudest = power.max(initial=0.0)
+    return float(10 * np.log10(power[power > 1e-3 * loudest].mean())) if loudest > 0 else 0.0
+
+
+def _write(folder: Path, stems: Stems, provenance: Mapping[str, object], settings: RenderSettings, seed: int) -> None:
+    for stem, waveform in stems.items():
+        path, length = folder / f"{stem}.{settings.file_format}", waveform.shape[1]
+        with AudioWriter(path, settings.sample_rate, 2, subtype="int16", frames=length, seed=seed % 2**32) as file:
+            file.write(waveform)
+    with output_errors(folder / PROVENANCE):
+        text = json.dumps(provenance, indent=1, ensure_ascii=False)
+        (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
+
+
+def _key(job: Job, settings: RenderSettings) -> str:
+    """What must be equal for a song not to be rendered again; where its files lie does not count."""
+    fonts = [font.sha256 for font in settings.soundfonts]
+    rest = asdict(replace(settings, soundfonts=()))
+    parts = json.dumps([__version__, job.name, job.variant, sha256_of(job.path), fonts, rest], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _provenance(
+    job: Job,
+    settings: RenderSettings,
+    synthesiser: Synthesiser,
+    soundfont: SoundFont,
+    performance: Performance,
+    stems: Stems,
+) -> dict[str, object]:
+    played = {
+        stem: {
+            "peak": round(float(np.abs(waveform).max()), 4),
+            "rms_db": round(float(10 * np.log10(np.square(waveform, dtype=np.float64).mean())), 2),
+        }
+        for stem, waveform in stems.items()
+    }
+    changed = {str(program): other for program, other in enumerate(performance.programs) if program != other}
+    return {
+        "key": _key(job, settings),
+        "song": job.name,
+        "take": job.variant + 1,
+        "midi": {"file": job.path.name, "sha256": sha256_of(job.path)},
+        "licence": settings.licence,
+        "soundfont": {"file": soundfont.path.name, "sha256": soundfont.sha256},
+        "seed": settings.seed,
+        "stems": played,
+        "sample_rate": settings.sample_rate,
+        "samples": next(iter(stems.values())).shape[1],
+        "performance": asdict(performance) | {"programs": changed},
+        "made_by": {"sepgan": __version__, "fluidsynth": synthesiser.version},
+    }
