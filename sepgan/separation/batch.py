@@ -11,8 +11,8 @@ import torch
 
 from sepgan.audio_writer import CONTAINERS, SUBTYPES
 from sepgan.errors import AudioError, OutOfMemoryError, SepganError, UsageError
+from sepgan.separation.blocks import Model
 from sepgan.separation.channels import parse_layout
-from sepgan.separation.engine import Model
 from sepgan.separation.inputs import Song
 from sepgan.separation.manifest import file_sha256, finished_key, is_finished
 from sepgan.separation.naming import Job, plan_job, require_distinct, require_free
@@ -59,7 +59,7 @@ class SongSeparator:
         self.options = replace(options, segment=segment, overlap=overlap)
         self.plan: StemPlan = plan_stems(model.stems, model.residual_stem, options)
         self._out = out
-        self._geometry = segment, overlap
+        self.segment, self.overlap = segment, overlap
 
     def job(self, song: Song) -> Job:
         """Name the files of a song."""
@@ -97,7 +97,7 @@ class SongSeparator:
         """
         source = FileSource(job.song.path) if source is None else source
         layout = parse_layout(self.options.channel_layout, source.info.channels)
-        segment, overlap = self._geometry
+        segment, overlap = self.segment, self.overlap
         for halving in range(_SEGMENT_HALVINGS + 1):
             geometry = (segment >> halving, overlap >> halving)
             try:

@@ -1,8 +1,10 @@
 """What can be asked of a separation."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from sepgan.errors import UsageError
 
 TEMPLATE = "{track}/{stem}.{ext}"
 MANIFEST = "manifest.json"
@@ -60,6 +62,21 @@ class SeparationOptions:
         plain["stems"] = None if self.stems is None else list(self.stems)
         plain["aggregate"] = {name: list(parts) for name, parts in self.aggregate}
         return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "SeparationOptions":
+        """Read what `of_the_result` gave.
+
+        Raises:
+            UsageError: there is an option that this version does not know.
+        """
+        values = dict(plain)
+        if unknown := set(values) - {field.name for field in fields(cls)}:
+            raise UsageError(f"option {sorted(unknown)[0]!r} is unknown to this version; separate the song again")
+        if values.get("stems") is not None:
+            values["stems"] = tuple(values["stems"])
+        values["aggregate"] = tuple((name, tuple(parts)) for name, parts in dict(values.get("aggregate", {})).items())
+        return cls(**values)
 
 
 DEFAULTS = SeparationOptions()

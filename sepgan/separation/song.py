@@ -13,8 +13,8 @@ import torch
 from sepgan.audio import AudioInfo, Waveform, probe, read_blocks
 from sepgan.audio_writer import BITS, LOSSY, output_errors
 from sepgan.errors import AudioError, CheckpointError, OutputError
+from sepgan.separation.blocks import Model, separate_blocks
 from sepgan.separation.channels import Layout
-from sepgan.separation.engine import Model, separate_blocks
 from sepgan.separation.manifest import (
     EngineRecord,
     InputRecord,

@@ -1,0 +1,97 @@
+"""What a run would do, without doing it: files, sizes and a guess of the time."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sepgan.audio import probe
+from sepgan.audio_writer import BITS, LOSSY
+from sepgan.errors import SepganError
+from sepgan.separation.batch import SongSeparator
+from sepgan.separation.channels import parse_layout
+from sepgan.separation.inputs import Song
+from sepgan.separation.naming import Job, require_distinct, require_free
+
+_LOSSY_KBPS = 192  # for a guess of the size only; for each pair of channels
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What would become of one song.
+
+    Attributes:
+        job: the song and its files.
+        seconds: how much would be separated; None where the file does not say or cannot be read.
+        bytes: of all files together, about; None as above.
+        wall_s: how long it would take, about; None as above.
+        is_done: whether it would be skipped.
+        refusal: why it would fail; None where nothing speaks against it.
+    """
+
+    job: Job
+    seconds: float | None
+    bytes: int | None
+    wall_s: float | None
+    is_done: bool
+    refusal: SepganError | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that would be written."""
+        files = tuple(dict.fromkeys(self.job.targets.values()))
+        return files if self.job.manifest is None else (*files, self.job.manifest)
+
+
+def forecast(separator: SongSeparator, songs: Sequence[Song]) -> list[Forecast]:
+    """Look at each song without separating it; one segment of silence is separated to see how fast this machine is.
+
+    Raises:
+        UsageError: two songs would be written to the same file.
+    """
+    jobs = [separator.job(song) for song in songs]
+    require_distinct(jobs)
+    segment_s: dict[int, float] = {}
+    return [_look(separator, job, segment_s) for job in jobs]
+
+
+def _look(separator: SongSeparator, job: Job, segment_s: dict[int, float]) -> Forecast:
+    options, model = separator.options, separator.model
+    try:
+        if options.skip_existing and separator.is_done(job):
+            return Forecast(job, None, None, None, True, None)
+        require_free(job, options)
+        info = probe(job.song.path)
+        layout = parse_layout(options.channel_layout, info.channels)
+    except SepganError as error:
+        return Forecast(job, None, None, None, False, error)
+    seconds = info.duration_s
+    if seconds is not None:
+        seconds = max(0.0, seconds - options.start_s)
+    if options.duration_s is not None:
+        seconds = options.duration_s if seconds is None else min(seconds, options.duration_s)
+    if seconds is None:
+        return Forecast(job, None, None, None, False, None)
+    groups = len(layout)
+    if groups not in segment_s:
+        segment_s[groups] = groups * _time_segment(separator)
+    hop_s = (separator.segment - separator.overlap) / model.sample_rate
+    if options.file_format in LOSSY:
+        rate = (options.bitrate_kbps or _LOSSY_KBPS) * 125 * (info.channels + 1) // 2
+    else:
+        rate = info.sample_rate * info.channels * (BITS.get(options.subtype) or 32) // 8
+    size = round(rate * seconds) * len(job.targets)
+    return Forecast(job, seconds, size, segment_s[groups] * max(1.0, seconds / hop_s), False, None)
+
+
+def _time_segment(separator: SongSeparator) -> float:
+    silence = torch.zeros(1, 2, separator.segment)
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(2):  # the first call is slower
+            began = time.perf_counter()
+            separator.model(silence).cpu()
+            best = min(best, time.perf_counter() - began)
+    return best
