@@ -6,53 +6,36 @@ program passes these doors, so they refuse what is missing, empty, cut off or no
 """
 
 import logging
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 import soundfile
 
-from sepgan.audio_headers import has_mp3_length, has_ogg_end, missing_riff_bytes
+from sepgan.audio_containers import (
+    MIN_FRAMES,
+    audio_stream,
+    cut_off,
+    declared_frames,
+    decode_all,
+    decoded,
+    info_of,
+    open_container,
+    require_finite,
+    require_length,
+)
+from sepgan.audio_containers import AudioInfo as AudioInfo
+from sepgan.audio_headers import bytes_behind_data, has_mp3_length, has_ogg_end, missing_bytes
+from sepgan.audio_layout import from_ogg_order, named_layout, simple_layout
 from sepgan.errors import AudioError
 from sepgan.resampling import Resampler as Resampler
 from sepgan.resampling import Waveform as Waveform
-from sepgan.resampling import fit
+from sepgan.resampling import recut
 from sepgan.resampling import resample as resample
 
 _log = logging.getLogger(__name__)
 
-_MIN_FRAMES = 2  # one sample has no rate, so it is no sound
-_CHUNK_FRAMES = 65536  # 1.5 s at 44.1 kHz: what is decoded at once when blocks are cut
-_DURATION_SLACK_S = 0.1  # MP4 durations may differ from the decoded length by a few codec frames
-_FULL_SCALE = {"uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a file says about itself.
-
-    Attributes:
-        sample_rate: in Hz.
-        channels: number of channels.
-        frames: samples per channel as the file declares it; None where it declares none.
-        codec: name in small letters, such as "pcm_16", "flac", "vorbis", "mp3", "aac".
-        bits: PCM depth where the codec has one.
-    """
-
-    sample_rate: int
-    channels: int
-    frames: int | None
-    codec: str
-    bits: int | None
-
-    @property
-    def duration_s(self) -> float | None:
-        """Length in seconds; None where the file declares none."""
-        return None if self.frames is None else self.frames / self.sample_rate
+_CHUNK_SAMPLES = 131072  # in all channels, 1.5 s of stereo at 44.1 kHz: what is decoded at once when blocks are cut
 
 
 def probe(path: str | Path, stream: int | None = None) -> AudioInfo:
@@ -72,13 +55,10 @@ def probe(path: str | Path, stream: int | None = None) -> AudioInfo:
             codec = {"mpeg_layer_iii": "mp3"}.get(subtype, "flac" if file.format == "FLAC" else subtype)
             depth = subtype.rsplit("_", 1)[-1].lstrip("su")
             bits = int(depth) if subtype.startswith("pcm") else None
-            return AudioInfo(file.samplerate, file.channels, file.frames, codec, bits)
-    with _open_container(path) as container:
-        audio = _audio_stream(container, path, stream or 0)
-        codec = audio.codec_context.name
-        depth = re.fullmatch(r"pcm_[su](\d+)\w*", codec)
-        bits = int(depth[1]) if depth else None
-        return AudioInfo(audio.rate, audio.channels, _declared_frames(container, audio), codec, bits)
+            layout = simple_layout(file.channels) or _layout(path, file.channels)
+            return AudioInfo(file.samplerate, file.channels, file.frames, codec, bits, layout)
+    with open_container(path) as container:
+        return info_of(container, audio_stream(container, path, stream or 0))
 
 
 def read(path: str | Path, *, stream: int | None = None, sample_rate: int | None = None) -> tuple[Waveform, int]:
@@ -99,12 +79,11 @@ def read(path: str | Path, *, stream: int | None = None, sample_rate: int | None
     if stream is None and (file := _open_soundfile(path)) is not None:
         with file:
             rate = file.samplerate
-            samples = _read_soundfile(file, path, file.frames)
-            waveform = np.ascontiguousarray(samples.T)
+            waveform = _read_soundfile(file, path, file.frames)
             if file.subtype in ("FLOAT", "DOUBLE"):
-                _require_finite(waveform, path, 0, rate)
+                require_finite(waveform, path, 0, rate)
     else:
-        waveforms, rate = _decode_all(path, [stream or 0])
+        waveforms, rate = decode_all(path, [stream or 0])
         waveform = waveforms[0]
     if sample_rate is not None:
         return resample(waveform, rate, sample_rate), sample_rate
@@ -120,11 +99,18 @@ def read_streams(path: str | Path) -> tuple[list[Waveform], int]:
     Raises:
         AudioError: the file is missing, damaged or has no audio, or its streams have different rates.
     """
-    return _decode_all(_readable(path), None)
+    return decode_all(_readable(path), None)
 
 
 def read_blocks(
-    path: str | Path, block_frames: int, *, start: int = 0, frames: int | None = None, stream: int | None = None
+    path: str | Path,
+    block_frames: int,
+    *,
+    start: int = 0,
+    frames: int | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    stream: int | None = None,
 ) -> Iterator[Waveform]:
     """Decode a file block by block; memory does not grow with its length.
 
@@ -133,6 +119,8 @@ def read_blocks(
         block_frames: samples per block; the last one may be shorter.
         start: first sample to read.
         frames: how many samples to read at most; None for all.
+        start_s: added to `start`, in seconds, rounded to the nearest sample.
+        duration_s: in place of `frames`, in seconds: up to the sample nearest to `start_s + duration_s`.
         stream: number of the audio stream within a container; None for the first.
 
     Yields:
@@ -143,15 +131,27 @@ def read_blocks(
     """
     path = _readable(path)
     if stream is None and (file := _open_soundfile(path)) is not None:
+        start, frames = _range(file.samplerate, start, frames, start_s, duration_s)
         chunks = _decode_soundfile(file, path, start, frames)
     else:
+        with open_container(path) as container:
+            rate = audio_stream(container, path, stream or 0).rate
+        start, frames = _range(rate, start, frames, start_s, duration_s)
         chunks = _decode_container(path, stream or 0, start)
     empty = True
-    for block in _recut(chunks, block_frames, frames):
+    for block in recut(chunks, block_frames, frames):
         empty = False
         yield block
     if empty:
         raise AudioError(f"{path} holds no audio after sample {start}")
+
+
+def _range(
+    sample_rate: int, start: int, frames: int | None, start_s: float, duration_s: float | None
+) -> tuple[int, int | None]:
+    """Give the first sample and the count that seconds stand for."""
+    first = start + round(start_s * sample_rate)
+    return first, frames if duration_s is None else start + round((start_s + duration_s) * sample_rate) - first
 
 
 def _readable(path: str | Path) -> Path:
@@ -170,16 +170,6 @@ def _readable(path: str | Path) -> Path:
     return path
 
 
-def _cut_off(path: Path, found: int, declared: int) -> AudioError:
-    return AudioError(f"{path} is cut off: it declares {declared} samples and holds {found}; fetch it again")
-
-
-def _require_finite(waveform: Waveform, path: Path, position: int, sample_rate: int) -> None:
-    if not np.isfinite(waveform).all():
-        first = position + int(np.argmin(np.isfinite(waveform).all(axis=0)))
-        raise AudioError(f"{path} holds NaN or infinity at {first / sample_rate:.3f} s; export it again")
-
-
 # soundfile
 
 
@@ -187,168 +177,75 @@ def _open_soundfile(path: Path) -> soundfile.SoundFile | None:
     """Open with soundfile; None where PyAV has to try."""
     try:
         file = soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, TypeError):  # TypeError: soundfile takes a name like take.raw for headerless
-        return None
-    if file.format == "MP3" and not has_mp3_length(path):
-        file.close()
+    # TypeError: it takes a name like take.raw for headerless
+    except (soundfile.SoundFileError, TypeError, UnicodeError):
         return None
     try:
-        if file.frames < _MIN_FRAMES:
-            raise AudioError(f"{path} holds {file.frames} samples; at least {_MIN_FRAMES} are needed")
-        if file.format in ("WAV", "WAVEX") and (missing := missing_riff_bytes(path)) > 0:
+        if file.format == "MP3" and not has_mp3_length(path):
+            file.close()
+            return None
+        if file.format in ("WAV", "WAVEX") and (behind := bytes_behind_data(path)) > 0:
+            _log.warning("%s has %d bytes behind its samples that its header does not count", path, behind)
+            if file.frames == 0:
+                file.close()
+                return None
+        if file.frames < MIN_FRAMES:
+            raise AudioError(f"{path} holds {file.frames} samples; at least {MIN_FRAMES} are needed")
+        if file.format in ("WAV", "WAVEX", "RF64", "AIFF", "W64") and (missing := missing_bytes(path)) > 0:
             raise AudioError(f"{path} is cut off: {missing} bytes of its samples are missing; fetch it again")
         if file.format == "OGG" and not has_ogg_end(path):
             _log.warning("%s has no end mark: it may be cut off", path)
-    except AudioError:
+    except BaseException:
         file.close()
         raise
     return file
 
 
+def _layout(path: Path, channels: int) -> str | None:
+    """Name the layout of a file with more channels than two, which libsndfile does not tell."""
+    try:
+        with open_container(path) as container:
+            return named_layout(audio_stream(container, path, 0).layout.name, channels)
+    except AudioError:
+        return None
+
+
 def _read_soundfile(file: soundfile.SoundFile, path: Path, frames: int) -> Waveform:
-    """Decode exactly `frames` samples as `[n, C]`."""
+    """Decode exactly `frames` samples as `[C, n]`, in WAVE order."""
     position = file.tell()
     try:
-        samples: Waveform = file.read(frames, dtype="float32", always_2d=True)
+        samples: Waveform = file.read(frames, dtype="float32", always_2d=True).T
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path} is damaged after {position / file.samplerate:.1f} s: {error}") from error
-    if len(samples) < frames:
-        raise _cut_off(path, position + len(samples), file.frames)
-    return samples
+    if samples.shape[1] < frames:
+        raise cut_off(path, position + samples.shape[1], file.frames)
+    return np.ascontiguousarray(from_ogg_order(samples) if file.format == "OGG" else samples)
 
 
 def _decode_soundfile(file: soundfile.SoundFile, path: Path, start: int, frames: int | None) -> Iterator[Waveform]:
+    chunk_frames = max(1, _CHUNK_SAMPLES // file.channels)
     with file:
         position = min(start, file.frames)
         end = file.frames if frames is None else min(start + frames, file.frames)
         file.seek(position)
         while position < end:
-            chunk = _read_soundfile(file, path, min(_CHUNK_FRAMES, end - position)).T
+            chunk = _read_soundfile(file, path, min(chunk_frames, end - position))
             if file.subtype in ("FLOAT", "DOUBLE"):
-                _require_finite(chunk, path, position, file.samplerate)
+                require_finite(chunk, path, position, file.samplerate)
             position += chunk.shape[1]
             yield chunk
 
 
-def _recut(chunks: Iterable[Waveform], block_frames: int, frames: int | None) -> Iterator[Waveform]:
-    """Join and cut chunks to blocks of `block_frames` samples and the rest, `frames` in all at most."""
-    held: list[Waveform] = []
-    count = 0
-    left = frames
-    for chunk in chunks:
-        if left is not None:
-            chunk = chunk[:, :left]
-            left -= chunk.shape[1]
-        held.append(chunk)
-        count += chunk.shape[1]
-        if count >= block_frames:
-            joined = np.concatenate(held, axis=1)
-            whole = count - count % block_frames
-            for begin in range(0, whole, block_frames):
-                yield np.ascontiguousarray(joined[:, begin : begin + block_frames])
-            held = [joined[:, whole:]]
-            count -= whole
-        if left == 0:
-            break
-    if count:
-        yield np.concatenate(held, axis=1)
-
-
-# PyAV. Its classes are typed loosely across releases, hence Any.
-
-
-def _open_container(path: Path) -> Any:
-    try:
-        return av.open(str(path))
-    except av.FFmpegError as error:
-        raise AudioError(f"{path} is not audio that can be decoded ({error.strerror})") from error
-
-
-def _audio_stream(container: Any, path: Path, stream: int) -> Any:
-    count = len(container.streams.audio)
-    if count == 0:
-        raise AudioError(f"{path} holds no audio")
-    if stream >= count:
-        raise AudioError(f"{path} has {count} audio streams; there is no stream {stream}")
-    return container.streams.audio[stream]
-
-
-def _declared_frames(container: Any, stream: Any) -> int | None:
-    """Length in samples, from the containers whose word can be taken: elsewhere it is an estimate from the bit rate."""
-    if "mp4" not in container.format.name or stream.duration is None:
-        return None
-    frames: int = round(stream.duration * stream.time_base * stream.rate)
-    return frames
-
-
-def _samples(frame: Any) -> Waveform:
-    """Samples of a decoded frame as float32 `[C, n]`."""
-    array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, len(frame.layout.channels)).T
-    scale = _FULL_SCALE.get(array.dtype.name)
-    if scale is not None:
-        array = array.astype(np.float64) / scale - (1.0 if array.dtype == np.uint8 else 0.0)
-    return array.astype(np.float32, copy=False)  # type: ignore[no-any-return]
-
-
-def _decode_all(path: Path, numbers: list[int] | None) -> tuple[list[Waveform], int]:
-    """Decode the numbered audio streams of a container, or all of them, in one pass."""
-    with _open_container(path) as container:
-        streams = [_audio_stream(container, path, number) for number in numbers or [0]]
-        if numbers is None:
-            streams = list(container.streams.audio)  # at least one: the line above looked
-        rates = {stream.rate for stream in streams}
-        if len(rates) > 1:
-            raise AudioError(f"{path} has audio streams of different sample rates: {sorted(rates)} Hz")
-        parts: dict[int, list[Waveform]] = {stream.index: [] for stream in streams}
-        for index, samples in _decoded(container, path, streams):
-            parts[index].append(samples)
-        declared = [_declared_frames(container, stream) for stream in streams]
-        rate: int = rates.pop()
-    lengths = [sum(part.shape[1] for part in stream_parts) for stream_parts in parts.values()]
-    for length, promise in zip(lengths, declared, strict=True):
-        _require_length(path, length, promise, rate)
-    waveforms = []
-    for stream_parts in parts.values():
-        waveform = fit(np.concatenate(stream_parts, axis=1), max(lengths))
-        _require_finite(waveform, path, 0, rate)
-        waveforms.append(waveform)
-    return waveforms, rate
-
-
 def _decode_container(path: Path, number: int, start: int) -> Iterator[Waveform]:
     """Decode one audio stream of a container from sample `start` on."""
-    with _open_container(path) as container:
-        stream = _audio_stream(container, path, number)
+    with open_container(path) as container:
+        stream = audio_stream(container, path, number)
         position = 0
         # No seek: AAC fills in noise that depends on all that was decoded before.
-        for _, samples in _decoded(container, path, [stream]):
-            _require_finite(samples, path, position, stream.rate)
+        for _, samples in decoded(container, path, [stream]):
+            require_finite(samples, path, position, stream.rate)
             skip = max(0, start - position)
             position += samples.shape[1]
             if skip < samples.shape[1]:
                 yield samples[:, skip:]
-        _require_length(path, position, _declared_frames(container, stream), stream.rate)
-
-
-def _decoded(container: Any, path: Path, streams: list[Any]) -> Iterator[tuple[int, Waveform]]:
-    """Give stream index and samples `[C, n]` of each decoded frame."""
-    channels: dict[int, int] = {}
-    try:
-        for packet in container.demux(*streams):
-            for frame in packet.decode():
-                samples = _samples(frame)
-                index = packet.stream.index
-                if channels.setdefault(index, samples.shape[0]) != samples.shape[0]:
-                    raise AudioError(f"{path} changes its number of channels on the way")
-                yield index, samples
-    except av.FFmpegError as error:
-        raise AudioError(f"{path} is damaged ({error.strerror})") from error
-
-
-def _require_length(path: Path, found: int, declared: int | None, sample_rate: int) -> None:
-    if declared is not None and found < declared - _DURATION_SLACK_S * sample_rate:
-        raise _cut_off(path, found, declared)
-    if found < _MIN_FRAMES:
-        raise AudioError(f"{path} holds {found} samples; at least {_MIN_FRAMES} are needed")
+        require_length(path, position, declared_frames(container, stream), stream.rate)

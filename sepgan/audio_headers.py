@@ -1,8 +1,15 @@
-"""What headers promise and libsndfile does not tell: whether a file is whole, and whether it states its length."""
+"""What headers hold and libsndfile neither tells nor sets: whether a file is whole, layouts, marks of time."""
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+from mutagen.ogg import OggPage
 
 _UNKNOWN_RIFF_SIZE = 0x7FFFF000  # programs that write WAV into a pipe put this or more where the size would be
+_OGG_PAGE_BYTES = 65307  # the largest there is
+_EXTENSIBLE = 0xFFFE  # the tag of a WAVE format chunk that has a channel mask, 20 bytes in
 
 
 def has_mp3_length(path: Path) -> bool:
@@ -17,22 +24,116 @@ def has_mp3_length(path: Path) -> bool:
 
 
 def has_ogg_end(path: Path) -> bool:
-    """Whether the last Ogg page carries the end-of-stream flag; pages are at most 65307 bytes long."""
+    """Whether the last Ogg page carries the end-of-stream flag."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65307))
+        file.seek(max(0, path.stat().st_size - _OGG_PAGE_BYTES))
         tail = file.read()
     page = tail.rfind(b"OggS")
     return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)
 
 
-def missing_riff_bytes(path: Path) -> int:
-    """Bytes that the data chunk of a WAV file declares and the file does not have; libsndfile hides the difference."""
+def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Walk through the chunks of a RIFF, RF64 or FORM file: name, where the content begins, and its declared size."""
+    file.seek(0)
+    big_endian = file.read(4) == b"FORM"
+    begin = 12
+    while file.seek(begin) == begin and len(header := file.read(8)) == 8:
+        size = int.from_bytes(header[4:], "big" if big_endian else "little")
+        yield header[:4], begin + 8, size
+        begin += 8 + size + size % 2
+
+
+def missing_bytes(path: Path) -> int:
+    """Bytes of samples that a WAV, RF64, W64 or AIFF file declares and does not have; libsndfile hides them."""
+    total = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            size = int.from_bytes(header[4:], "little")
-            if header[:4] == b"data":
-                known = size < _UNKNOWN_RIFF_SIZE
-                return max(0, file.tell() + size - path.stat().st_size) if known else 0
-            file.seek(size + size % 2, 1)
+        if file.read(4) == b"riff":
+            return _missing_w64_bytes(file, total)
+        large = 0
+        for name, begin, size in chunks(file):
+            if name == b"ds64":  # sizes of 64 bits: of the file, then of the samples
+                file.seek(begin + 8)
+                large = int.from_bytes(file.read(8), "little")
+            elif name in (b"data", b"SSND"):
+                size = large or size
+                return max(0, begin + size - total) if large or size < _UNKNOWN_RIFF_SIZE else 0
     return 0
+
+
+def _missing_w64_bytes(file: BinaryIO, total: int) -> int:
+    """The same for Sony Wave64: names of 16 bytes, sizes of 8 that count the head, and content in steps of 8."""
+    begin = 40
+    while file.seek(begin) == begin and len(header := file.read(24)) == 24:
+        size = int.from_bytes(header[16:], "little")
+        if header[:4] == b"data":
+            return max(0, begin + size - total)
+        begin += max(24, size + -size % 8)
+    return 0
+
+
+def wave_frames(head: bytes) -> int | None:
+    """Samples per channel that the head of a WAV file declares; None where it declares none, as in a pipe."""
+    align = 0
+    for name, begin, size in chunks(io.BytesIO(head)):
+        if name == b"fmt ":
+            align = int.from_bytes(head[begin + 12 : begin + 14], "little")
+        elif name == b"data":
+            return size // align if align and 0 < size < _UNKNOWN_RIFF_SIZE else None
+    return None
+
+
+def bytes_behind_data(path: Path) -> int:
+    """Bytes behind the samples of a WAV file that no chunk accounts for: its header counts too few samples.
+
+    Programs that are killed leave a size of zero, and files over 4 GB that are no RF64 the rest of a division.
+    """
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        behind = False
+        for name, begin, size in chunks(file):
+            if behind and (begin + size > total + 1 or not name.replace(b"\0", b" ").isascii()):
+                return total - (begin - 8)
+            behind = behind or name == b"data"
+    return 0
+
+
+def clear_time_stamp(path: Path) -> None:
+    """Zero the time of writing in the PEAK chunk of float files: the same samples must give the same bytes."""
+    with path.open("r+b") as file:
+        if file.read(4) not in (b"RIFF", b"RF64", b"FORM"):
+            return
+        for name, begin, _ in chunks(file):
+            if name == b"PEAK":
+                file.seek(begin + 4)  # behind the version
+                file.write(bytes(4))
+                return
+            if name in (b"data", b"SSND"):
+                return
+
+
+def set_channel_mask(path: Path, mask: int) -> None:
+    """Write the channel mask into a WAVE file that has room for one."""
+    with path.open("r+b") as file:
+        if file.read(4) not in (b"RIFF", b"RF64"):
+            return
+        for name, begin, size in chunks(file):
+            if name == b"fmt ":
+                file.seek(begin)
+                if size >= 40 and int.from_bytes(file.read(2), "little") == _EXTENSIBLE:
+                    file.seek(begin + 20)
+                    file.write(mask.to_bytes(4, "little"))
+                return
+
+
+def pin_ogg_serial(path: Path) -> None:
+    """Replace the random number that an Ogg file's stream is given: the same samples must give the same bytes."""
+    with path.open("r+b") as file:
+        while True:
+            begin = file.tell()
+            try:
+                page = OggPage(file)
+            except EOFError:
+                return
+            page.serial = 1
+            file.seek(begin)
+            file.write(page.write())

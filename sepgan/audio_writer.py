@@ -7,19 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
+from mutagen import MutagenError
 
+from sepgan.audio_formats import BITS as BITS
+from sepgan.audio_formats import FORMATS, OutputPlan, plan_output
+from sepgan.audio_formats import SUBTYPES as SUBTYPES
+from sepgan.audio_headers import clear_time_stamp, pin_ogg_serial, set_channel_mask
+from sepgan.audio_layout import mask_of
+from sepgan.audio_tags import Tags, write_tags
 from sepgan.errors import OutputError, UsageError
+from sepgan.resampling import Resampler
 
-CONTAINERS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}
-LOSSY = {"ogg": "VORBIS", "mp3": "MPEG_LAYER_III"}
-BITS = {"int16": 16, "int24": 24}
-SUBTYPES = {"float32": "FLOAT", "int24": "PCM_24", "int16": "PCM_16"}
+CONTAINERS = {form.name: form.container for form in FORMATS.values()}
+LOSSY = {form.name: form.codings[""] for form in FORMATS.values() if form.lossy}
 
 _RIFF_LIMIT = 4_000_000_000  # bytes; a WAV counts them in 32 bits, so that longer files are written as RF64
-_WRITE_FRAMES = 65536  # libsndfile's Vorbis encoder overflows the stack when it is handed minutes at once
+_FULL_BYTES = 1_000_000  # a disk with less room than this is full
 
 
 def quantise(
@@ -51,6 +58,10 @@ class AudioWriter:
     """Write blocks of samples to a temporary file beside the target; `commit` gives it its name, `abort` removes it.
 
     As a context manager it commits at the end, and aborts when an exception passes.
+
+    Attributes:
+        path: the target.
+        plan: what the file will be.
     """
 
     def __init__(
@@ -62,75 +73,90 @@ class AudioWriter:
         subtype: str = "int24",
         frames: int | None = None,
         seed: int = 0,
+        file_format: str | None = None,
+        bitrate: int | None = None,
+        layout: str | None = None,
+        tags: Tags | None = None,
     ) -> None:
         """Open the temporary file.
 
         Args:
-            path: the target; its suffix names the container: .wav .flac .ogg .mp3.
+            path: the target.
             sample_rate: in Hz.
-            channels: number of channels.
-            subtype: "float32", "int24" or "int16" (dithered); containers that code with loss have their own.
+            channels: number of channels, in WAVE order.
+            subtype: "float32", "int24" or "int16" (dithered); formats that code with loss have their own.
             frames: expected length: WAV files over 4 GB become RF64, which has to be known at the start.
             seed: of the dither.
+            file_format: a name of `FORMATS`; None for the one that the suffix names.
+            bitrate: in kbit/s, of formats that code with loss; None for the encoder's default.
+            layout: of the channels, such as "5.1", where the format can tell; None where it is not known.
+            tags: written where the format can hold them.
 
         Raises:
-            UsageError: the container cannot hold this.
+            UsageError: the format cannot hold this.
             OutputError: the file cannot be created.
         """
         self.path = Path(path)
-        kind = self.path.suffix[1:].lower()
-        if kind not in CONTAINERS:
-            raise UsageError(f"{self.path.name}: the format must be one of {', '.join(CONTAINERS)}")
-        if subtype not in SUBTYPES:
-            raise UsageError(f"subtype {subtype!r} is not one of {', '.join(SUBTYPES)}")
-        self._bits = None if kind in LOSSY else BITS.get(subtype)
+        self.plan = plan_output(
+            *(file_format or format_of(self.path), subtype, sample_rate, channels), bitrate=bitrate, layout=layout
+        )
+        self._bits = self.plan.bits
         self._noise = np.random.default_rng(seed) if self._bits == 16 else None
-        container, coding = CONTAINERS[kind], LOSSY.get(kind, SUBTYPES[subtype])
-        if not soundfile.check_format(container, coding):
-            raise UsageError(f"{kind} files cannot hold {subtype} samples; choose wav or another subtype")
-        if kind == "wav" and (frames or 0) * channels * (self._bits or 32) // 8 > _RIFF_LIMIT:
-            container = "RF64"
-        self._temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        self._tags = tags or Tags()
+        self._frames = 0
+        self._resampler: Resampler | None = None
+        if self.plan.sample_rate != sample_rate:
+            self._resampler = Resampler(sample_rate, self.plan.sample_rate, channels)
+        big = (frames or 0) * channels * (self._bits or 32) // 8 > _RIFF_LIMIT
+        self._temporary = temporary_name(self.path)
         with output_errors(self.path):
-            # Created by us first: soundfile would not say why it cannot.
+            # Created by us first: the libraries would not say why they cannot.
             self._temporary.open("xb").close()
-        try:
-            self._file = soundfile.SoundFile(self._temporary, "w", sample_rate, channels, coding, format=container)
-        except (soundfile.SoundFileError, ValueError) as error:
-            self._temporary.unlink()
-            raise UsageError(f"{kind} files cannot hold {channels} channels at {sample_rate} Hz ({error})") from error
+            words = self._tags.wav_words() if self.plan.format.container == "WAV" else {}
+            try:
+                self._encoder = self.plan.open(self._temporary, big=big, words=words)
+            except BaseException:
+                self._temporary.unlink()
+                raise
+        self._taggable = self.plan.format.holds_tags and not big
 
     def write(self, block: npt.NDArray[np.float32]) -> None:
         """Append samples `[C, n]`; integer formats clip what lies outside [-1, 1)."""
-        if self._bits is None:
-            self._append(block)
-        else:
+        if self._bits is not None:
             self.write_steps(quantise(block, self._bits, self._noise))
+        else:
+            self._append(block if self._resampler is None else self._resampler.push(block))
 
     def write_steps(self, steps: npt.NDArray[np.int32]) -> None:
         """Append samples `[C, n]` that `quantise` has rounded already."""
         assert self._bits is not None
-        full_scale = 2 ** (self._bits - 1)
-        steps = np.clip(steps, -full_scale, full_scale - 1)
-        # libsndfile takes integers from the top of their type.
-        self._append(steps.astype(np.int16) if self._bits == 16 else steps << 8)
+        self._append(as_integers(steps, self._bits))
 
     def _append(self, block: npt.NDArray[np.generic]) -> None:
         with output_errors(self.path):
-            for begin in range(0, block.shape[1], _WRITE_FRAMES):
-                self._file.write(np.ascontiguousarray(block[:, begin : begin + _WRITE_FRAMES].T))
+            self._encoder.write(block)
+        self._frames += block.shape[1]
 
     def commit(self) -> None:
-        """Finish the file and give it its name, replacing what had it."""
+        """Finish the file and give it its name, replacing what had it.
+
+        Raises:
+            OutputError: the file could not be finished, or does not hold all samples, as on a full disk.
+        """
+        if self._resampler is not None:
+            self._append(self._resampler.flush())
+            self._resampler = None
         with output_errors(self.path):
-            self._file.close()
-            _clear_time_stamp(self._temporary)
+            self._encoder.close()
+            finish_file(self._temporary, self.plan)
+            if self._taggable:
+                write_tags(self._temporary, self._tags, self.plan.format.name)
+            require_frames(self._temporary, self.path, self.plan, self._frames)
             self._temporary.replace(self.path)
 
     def abort(self) -> None:
         """Remove what has been written; after `commit` nothing happens."""
-        with contextlib.suppress(soundfile.SoundFileError):  # a full disk may already have spoken
-            self._file.close()
+        self._encoder.abort()
         self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> "AudioWriter":
@@ -141,10 +167,65 @@ class AudioWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Commit, or abort when an exception passes."""
-        if kind is None:
-            self.commit()
-        else:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
             self.abort()
+
+
+def as_integers(steps: npt.NDArray[np.int32], bits: int) -> npt.NDArray[np.generic]:
+    """Clip steps and put them where encoders take them: 16 bits as they are, 24 bits at the top of 32."""
+    full_scale = 2 ** (bits - 1)
+    steps = np.clip(steps, -full_scale, full_scale - 1)
+    return steps.astype(np.int16) if bits == 16 else steps << 8
+
+
+def format_of(path: Path) -> str:
+    """Name the format that a suffix stands for.
+
+    Raises:
+        UsageError: it stands for none.
+
+    >>> format_of(Path("song.stem.mp4")), format_of(Path("song.m4a"))
+    ('stem.mp4', 'm4a')
+    """
+    name = path.name.lower()
+    # The first of those with this suffix, but m4a is AAC to most people.
+    found = [form.name for form in FORMATS.values() if name.endswith(form.suffix) and form.name != "alac"]
+    if not found:
+        suffixes = dict.fromkeys(form.suffix[1:] for form in FORMATS.values())
+        raise UsageError(f"{path.name}: the format must be one of {', '.join(suffixes)}")
+    return found[0]
+
+
+def temporary_name(path: Path) -> Path:
+    """Give the hidden name beside a target under which it is written; long names are cut to fit."""
+    kept = path.name.encode("utf-8")[:200].decode("utf-8", "ignore")
+    return path.with_name(f".{kept}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def finish_file(path: Path, plan: OutputPlan) -> None:
+    """Set what the libraries leave open or random in a file that has been closed."""
+    if plan.format.codec:
+        return
+    if plan.format.container == "OGG":
+        pin_ogg_serial(path)
+        return
+    clear_time_stamp(path)
+    if plan.layout is not None and plan.channels > 2:
+        set_channel_mask(path, mask_of(plan.layout))
+
+
+def require_frames(path: Path, target: Path, plan: OutputPlan, frames: int) -> None:
+    """Refuse a closed file that holds fewer samples than were written: libraries close files on full disks silently."""
+    if plan.format.codec:
+        with av.open(str(path.absolute())) as container:
+            lengths = [stream.duration or 0 for stream in container.streams.audio]
+    else:
+        lengths = [soundfile.info(path).frames]
+    if min(lengths) < frames:
+        raise OutputError(f"{target} cannot be written: {min(lengths)} of {frames} samples arrived; is the disk full?")
 
 
 class StagedFolder:
@@ -214,18 +295,10 @@ def output_errors(path: Path) -> Iterator[None]:
     """Say in one line which output could not be written, and why."""
     try:
         yield
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    except soundfile.SoundFileError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-
-
-def _clear_time_stamp(path: Path) -> None:
-    """Zero the time of writing in the PEAK chunk of float WAV files: the same samples must give the same bytes."""
-    with path.open("r+b") as file:
-        head = file.read(4096)
-        # "PEAK", size, version, time stamp: 4 bytes each
-        chunk = head.find(b"PEAK") if head[:4] in (b"RIFF", b"RF64") else -1
-        if 0 <= chunk < head.find(b"data"):
-            file.seek(chunk + 12)
-            file.write(bytes(4))
+    except (soundfile.SoundFileError, MutagenError) as error:
+        # libsndfile says "System error" and no more.
+        full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
+        reason = "No space left on device" if full else str(error).splitlines()[0] if str(error) else "unknown error"
+        raise OutputError(f"{path} cannot be written: {reason}") from error

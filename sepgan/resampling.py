@@ -1,4 +1,6 @@
-"""Resampling of arrays and streams to exact lengths."""
+"""Streams and arrays of samples: resampled to exact lengths, and cut into blocks."""
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -61,3 +63,27 @@ def fit(waveform: Waveform, frames: int) -> Waveform:
     """Cut or zero-pad at the end to `frames` samples; soxr rounds its count where ours is rounded up."""
     missing = frames - waveform.shape[1]
     return np.ascontiguousarray(np.pad(waveform, ((0, 0), (0, missing))) if missing > 0 else waveform[:, :frames])
+
+
+def recut(chunks: Iterable[Waveform], block_frames: int, frames: int | None) -> Iterator[Waveform]:
+    """Join and cut chunks to blocks of `block_frames` samples and the rest, `frames` in all at most."""
+    held: list[Waveform] = []
+    count = 0
+    left = frames
+    for chunk in chunks:
+        if left is not None:
+            chunk = chunk[:, :left]
+            left -= chunk.shape[1]
+        held.append(chunk)
+        count += chunk.shape[1]
+        if count >= block_frames:
+            joined = np.concatenate(held, axis=1)
+            whole = count - count % block_frames
+            for begin in range(0, whole, block_frames):
+                yield np.ascontiguousarray(joined[:, begin : begin + block_frames])
+            held = [joined[:, whole:]]
+            count -= whole
+        if left == 0:
+            break
+    if count:
+        yield np.concatenate(held, axis=1)

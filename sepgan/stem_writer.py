@@ -8,23 +8,66 @@ Whether an integer format clips is known at the end only; until then samples wai
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from sepgan.audio_writer import BITS, LOSSY, AudioWriter, output_errors, quantise
+from sepgan.audio_formats import plan_output
+from sepgan.audio_pipe import PipeWriter
+from sepgan.audio_stem_file import StemFileWriter, stem_order
+from sepgan.audio_tags import Tags
+from sepgan.audio_writer import AudioWriter, output_errors, quantise
+from sepgan.errors import UsageError
 
 Samples = npt.NDArray[np.float32]
+Steps = npt.NDArray[np.int32]
+
+
+class _Sink(Protocol):
+    """Takes the mixture and all stems in their order; files, one file, or a pipe."""
+
+    def write(self, mixture: Samples, stems: Sequence[Samples]) -> None: ...
+
+    def write_steps(self, mixture: Steps, stems: Sequence[Steps]) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class _Files:
+    """One writer for each stem."""
+
+    def __init__(self, writers: Sequence[AudioWriter | PipeWriter]) -> None:
+        self._writers = writers
+
+    def write(self, mixture: Samples, stems: Sequence[Samples]) -> None:
+        for writer, samples in zip(self._writers, stems, strict=True):
+            writer.write(samples)
+
+    def write_steps(self, mixture: Steps, stems: Sequence[Steps]) -> None:
+        for writer, steps in zip(self._writers, stems, strict=True):
+            writer.write_steps(steps)
+
+    def commit(self) -> None:
+        for writer in self._writers:
+            writer.commit()
+
+    def abort(self) -> None:
+        for writer in self._writers:
+            writer.abort()
 
 
 class StemWriter:
     """Takes the mixture and the other stems block by block and leaves one file per stem in a folder.
 
     Attributes:
+        plan: what the files will be.
+        paths: the file of each stem, which all stems share in a `.stem.mp4`; empty where they go into a pipe.
         frames: samples per channel written so far.
         gain: the factor on mixture and stems; below 1 only where a format would have clipped. Known after `finish`.
         peaks: highest absolute sample of each stem, before the gain.
@@ -45,6 +88,11 @@ class StemWriter:
         file_format: str = "wav",
         frames: int | None = None,
         seed: int = 0,
+        bitrate: int | None = None,
+        layout: str | None = None,
+        tags: Tags | None = None,
+        name: str = "stems",
+        pipe: BinaryIO | None = None,
     ) -> None:
         """Open the files, so that what a format cannot hold is refused before anything is computed.
 
@@ -52,13 +100,18 @@ class StemWriter:
             folder: an existing folder; what is left in it after an exception is the caller's to remove.
             stems: which to write.
             others: names of the stems that `write` will be given, all but the residual if that is to be written.
-            residual: name of the stem that is the mixture minus the others.
+            residual: name of the stem that is the mixture minus the others; one that is not in `stems` for none.
             sample_rate: in Hz.
-            channels: number of channels.
+            channels: number of channels, in WAVE order.
             subtype: "float32", "int24" or "int16" (dithered).
-            file_format: "wav", "flac", "ogg" or "mp3".
+            file_format: a name of `FORMATS`; a suffix of one file for all stems makes that.
             frames: the length where it is known.
             seed: of the dither.
+            bitrate: in kbit/s, of formats that code with loss; None for the encoder's default.
+            layout: of the channels, such as "5.1"; None where it is not known.
+            tags: of the song; each stem gets them with its name in the title.
+            name: of the one file for all stems, before its suffix.
+            pipe: where the only stem goes as WAV, in place of a file.
 
         Raises:
             UsageError: the format cannot hold this.
@@ -68,26 +121,35 @@ class StemWriter:
         self.gain = 1.0
         self.peaks = dict.fromkeys(stems, 0.0)
         self.null: float | None = None
-        lossy = file_format in LOSSY
-        if not lossy and set(stems) == {*others, residual}:
+        self.plan = plan_output(file_format, subtype, sample_rate, channels, bitrate=bitrate, layout=layout)
+        if not self.plan.lossy and set(stems) == {*others, residual}:
             self.null = 0.0
+        if pipe is not None and (len(stems) > 1 or file_format != "wav"):
+            raise UsageError("standard output takes one stem as wav; choose one stem, or a folder for several")
+        self._stems = stem_order(tuple(stems)) if self.plan.format.one_file else tuple(stems)
+        suffix = self.plan.format.suffix
+        self.paths: dict[str, Path] = {
+            stem: folder / ((name if self.plan.format.one_file else stem) + suffix) for stem in stems if pipe is None
+        }
         self._folder = folder
-        self._stems = tuple(stems)
         self._others = tuple(others)
         self._residual = residual
         self._sample_rate = sample_rate
-        self._channels = channels
         self._subtype = subtype
-        self._file_format = file_format
-        self._bits = None if lossy else BITS.get(subtype)
         self._seed = seed
+        self._tags = tags or Tags()
+        self._name = name
+        self._pipe = pipe
+        self._bits = self.plan.bits
         self._noise = np.random.default_rng(seed) if self._bits == 16 else None
-        self._writers: dict[str, AudioWriter] = {}
+        self._mixture_peak = 0.0
+        self._sink: _Sink | None = None
         self._spool: BinaryIO | None = None
         try:
-            self._open(frames)
+            self._sink = self._open(frames)
             # Float samples of known length need no second look: nothing clips, and WAV or RF64 is decided.
-            if lossy or self._bits is not None or frames is None:
+            waits = frames is None and pipe is None
+            if self.plan.lossy or self._bits is not None or waits:
                 self._abort()
                 with output_errors(folder):
                     self._spool = (folder / "spool").open("w+b")
@@ -102,6 +164,8 @@ class StemWriter:
             samples = mixture - others.sum(0) if stem == self._residual else others[self._others.index(stem)]
             # np.maximum keeps NaN, which max() may lose.
             self.peaks[stem] = float(np.maximum(self.peaks[stem], np.abs(samples).max(initial=0)))
+        if self.plan.format.one_file:
+            self._mixture_peak = max(self._mixture_peak, float(np.abs(mixture).max(initial=0)))
         if self._spool is None:
             self._render(mixture, others)
         else:
@@ -114,14 +178,16 @@ class StemWriter:
         """Write what waits, and give the files their names."""
         if self._spool is not None:
             self.gain = self._shared_gain()
-            self._open(self.frames)
-            self._spool.seek(0)
+            self._sink = self._open(self.frames)
+            with output_errors(self._folder):
+                self._spool.seek(0)
             for mixture, others in self._waiting(self._spool):
                 self._render(mixture * np.float32(self.gain), others * np.float32(self.gain))
-            self._spool.close()
-            (self._folder / "spool").unlink()
-        for writer in self._writers.values():
-            writer.commit()
+            with output_errors(self._folder):
+                self._spool.close()
+                (self._folder / "spool").unlink()
+        assert self._sink is not None
+        self._sink.commit()
 
     def __enter__(self) -> "StemWriter":
         """Give the writer."""
@@ -134,52 +200,71 @@ class StemWriter:
         if kind is not None:
             self._abort()
 
-    def _open(self, frames: int | None) -> None:
-        for index, stem in enumerate(self._stems):
-            self._writers[stem] = AudioWriter(
-                self._folder / f"{stem}.{self._file_format}",
-                self._sample_rate,
-                self._channels,
-                subtype=self._subtype,
-                frames=frames,
-                seed=self._seed + index,
+    def _open(self, frames: int | None) -> _Sink:
+        shape = (self._sample_rate, self.plan.channels)
+        if self._pipe is not None:
+            return _Files(
+                [PipeWriter(self._pipe, *shape, subtype=self._subtype, frames=frames, layout=self.plan.layout)]
             )
+        if self.plan.format.one_file:
+            path = next(iter(self.paths.values()))
+            return StemFileWriter(path, self.plan, self._stems, self._tags)
+        writers: list[AudioWriter] = []
+        try:
+            for index, (stem, path) in enumerate(self.paths.items()):
+                writer = AudioWriter(
+                    *(path, *shape),
+                    subtype=self._subtype,
+                    frames=frames,
+                    seed=self._seed + index,
+                    file_format=self.plan.format.name,
+                    bitrate=self.plan.bitrate,
+                    layout=self.plan.layout,
+                    tags=self._tags.for_stem(stem) if self._tags else None,
+                )
+                writers.append(writer)
+        except BaseException:
+            _Files(writers).abort()
+            raise
+        return _Files(writers)
 
     def _abort(self) -> None:
-        for writer in self._writers.values():
-            writer.abort()
-        self._writers = {}
+        if self._sink is not None:
+            self._sink.abort()
+            self._sink = None
         if self._spool is not None:
             with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
                 self._spool.close()
 
     def _shared_gain(self) -> float:
-        if self._bits is None and self._file_format not in LOSSY:
+        if self._bits is None and not self.plan.lossy:
             return 1.0
         # Each other stem may be off by 1.5 steps (half of rounding, one of dither), and the residual by all of these.
         steps_off = 1.5 * (len(self._others) + 1) + 1 if self._bits else 0
         limit = 1 - steps_off / 2 ** ((self._bits or 1) - 1)
-        peak = max(self.peaks.values())
+        peak = max(*self.peaks.values(), self._mixture_peak)
         return limit / peak if peak > limit else 1.0
 
     def _waiting(self, spool: BinaryIO) -> Iterator[tuple[Samples, Samples]]:
         while len(head := spool.read(8)) == 8:
-            shape = (1 + len(self._others), self._channels, int(np.frombuffer(head, np.int64)[0]))
+            shape = (1 + len(self._others), self.plan.channels, int(np.frombuffer(head, np.int64)[0]))
             block = np.frombuffer(spool.read(4 * int(np.prod(shape))), np.float32).reshape(shape)
             yield block[0], block[1:]
 
     def _render(self, mixture: Samples, others: Samples) -> None:
         """Write a block whose gain has been applied."""
+        assert self._sink is not None
         if self._bits is None:
             residual = mixture - others.sum(0)
-            for stem, writer in self._writers.items():
-                writer.write(residual if stem == self._residual else others[self._others.index(stem)])
+            by_name: Mapping[str, Samples] = {**dict(zip(self._others, others, strict=True)), self._residual: residual}
+            self._sink.write(mixture, [by_name[stem] for stem in self._stems])
             self._compare(mixture, others.sum(0, dtype=np.float64) + residual)
             return
         steps = quantise(others, self._bits, self._noise)
-        remaining = quantise(mixture, self._bits, self._noise) - steps.sum(0, dtype=np.int32)
-        for stem, writer in self._writers.items():
-            writer.write_steps(remaining if stem == self._residual else steps[self._others.index(stem)])
+        whole = quantise(mixture, self._bits, self._noise)
+        remaining = whole - steps.sum(0, dtype=np.int32)
+        rounded: Mapping[str, Steps] = {**dict(zip(self._others, steps, strict=True)), self._residual: remaining}
+        self._sink.write_steps(whole, [rounded[stem] for stem in self._stems])
         self._compare(mixture, (steps.sum(0) + remaining) / np.float32(2 ** (self._bits - 1)))
 
     def _compare(self, mixture: Samples, total: npt.NDArray[np.floating]) -> None:

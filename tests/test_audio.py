@@ -56,7 +56,8 @@ def test_wav_gives_the_samples_back(tmp_path: Path, sample_rate: int, channels: 
     np.testing.assert_allclose(decoded, samples, rtol=0, atol=PCM_STEP[subtype])
     info = audio.probe(tmp_path / "a.wav")
     bits = {"PCM_16": 16, "PCM_24": 24, "FLOAT": None}[subtype]
-    assert info == audio.AudioInfo(sample_rate, channels, samples.shape[1], subtype.lower(), bits)
+    layout = {1: "mono", 2: "stereo"}.get(channels)
+    assert info == audio.AudioInfo(sample_rate, channels, samples.shape[1], subtype.lower(), bits, layout)
     assert info.duration_s == pytest.approx(0.3, abs=1 / sample_rate)
 
 
@@ -70,7 +71,7 @@ def test_coded_files_keep_their_length(tmp_path: Path, suffix: str, codec: str, 
     decoded, _ = audio.read(path)
     assert decoded.shape == samples.shape
     assert relative_error(decoded, samples) < LOSSY_ERROR
-    assert audio.probe(path) == audio.AudioInfo(44100, 2, samples.shape[1], codec, bits)
+    assert audio.probe(path) == audio.AudioInfo(44100, 2, samples.shape[1], codec, bits, "stereo")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,9 @@ def test_containers_are_read_by_pyav(tmp_path: Path, codec: str, container: str)
         encode(path, samples, 44100, codec, container)
     decoded, rate = audio.read(path)
     assert rate == 44100
-    # AAC ends on a whole frame of 1024 samples.
-    assert samples.shape[1] <= decoded.shape[1] < samples.shape[1] + 1024 * (codec == "aac") + 1
+    # In Matroska AAC ends on a whole frame of 1024 samples; MP4 files say how much of the last one counts.
+    surplus = 1024 if (codec, container) == ("aac", "matroska") else 1
+    assert samples.shape[1] <= decoded.shape[1] < samples.shape[1] + surplus
     assert relative_error(decoded[:, 4096:80000], samples[:, 4096:80000]) < LOSSY_ERROR
     assert audio.probe(path).codec == codec
 
