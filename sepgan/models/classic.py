@@ -41,7 +41,7 @@ class ClassicUNet(nn.Module):
         widths = config.widths
         sizes_in = (config.channels + 1, *widths[:-1])
         self.encoder = nn.ModuleList(
-            _Down(size_in, size_out, config) for size_in, size_out in zip(sizes_in, widths, strict=True)
+            Down(size_in, size_out, config) for size_in, size_out in zip(sizes_in, widths, strict=True)
         )
         sizes_out = (*reversed(widths[:-1]), config.head_width)
         sizes_in = (widths[-1], *(2 * width for width in sizes_out[:-1]))
@@ -81,7 +81,7 @@ class ClassicUNet(nn.Module):
         return torch.cat([normalised, position], dim=1)
 
 
-class _Down(nn.Sequential):
+class Down(nn.Sequential):
     """Halve both axes: a strided convolution, or a convolution and a maximum over 2 x 2."""
 
     def __init__(self, size_in: int, size_out: int, config: GeneratorRecipe) -> None:

@@ -1,62 +1,95 @@
-"""A conditional patch discriminator on magnitudes.
+"""Patch discriminators on magnitudes: of one stem, or of all stems together.
 
 Isola et al., "Image-to-image translation with conditional adversarial networks" (CVPR 2017): many small judgements over
-patches of time and frequency instead of one over the whole. It sees the stem together with the mixture, so a stem
-must be plausible for this mixture and not merely plausible.
+patches of time and frequency instead of one over the whole. Given the mixture too, a stem must be plausible for this
+mixture and not merely plausible.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-from sepgan.recipe import AdversaryRecipe
+from sepgan.models.judgement import ACTIVATIONS, LEAK, Judgement, Surroundings, compress, normed, run_layers
+from sepgan.recipe.adversary import DiscriminatorRecipe
 
-LEAK = 0.2
 KERNEL = 4
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge stems, given their mixture, patch by patch.
+    """Judge stems patch by patch.
 
-    One network serves all stems; which one it looks at is told by a learnt bias after the first convolution. Spectral
-    normalisation (Miyato et al., 2018) keeps it Lipschitz, and no batch statistics tie the judgements of a batch
-    together.
+    One network may serve all stems; which one it looks at is then told by a learnt bias after the first convolution.
+    Spectral normalisation keeps it Lipschitz, and no batch statistics tie the judgements of a batch together.
 
     Args:
-        config: Widths of the levels and the compression of magnitudes.
-        stems: Number of different stems, S.
-        channels: Audio channels C.
+        config: Widths of the levels, how many of the last keep the resolution, compression, condition, labels.
+        around: Number of stems S and of channels C.
 
     Shape:
-        mixture `[P, C, F, N]`, stem `[P, C, F, N]`, label `[P]` (0 .. S-1) -> scores `[P, 1, F', N']`, without bounds.
+        mixture `[P, C, F, N]`, stem `[P, C, F, N]`, label `[P]` (0 .. S-1) -> one scale of scores `[P, 1, F', N']`.
     """
 
-    def __init__(self, config: AdversaryRecipe, stems: int, channels: int) -> None:
+    def __init__(self, config: DiscriminatorRecipe, around: Surroundings) -> None:
         super().__init__()
-        self.power = config.power
-        widths = config.widths
-        self.first = spectral_norm(nn.Conv2d(2 * channels, widths[0], KERNEL, stride=2, padding=1))
-        self.label = nn.Embedding(stems, widths[0])
-        layers: list[nn.Module] = [nn.LeakyReLU(LEAK)]
-        for size_in, size_out in pairwise(widths):
-            layers += [
-                spectral_norm(nn.Conv2d(size_in, size_out, KERNEL, stride=2, padding=1)),
-                nn.LeakyReLU(LEAK),
-            ]
-        layers.append(spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
-        self.rest = nn.Sequential(*layers)
+        self.config = config
+        self.label = nn.Embedding(around.stems, config.widths[0]) if config.labels == "embedding" else None
+        seen = around.channels * (2 if config.conditional else 1)
+        self.first, self.rest = _patch_layers(config, seen)
 
-    def forward(self, mixture: Tensor, stem: Tensor, label: Tensor) -> Tensor:
-        """Score each patch of `stem` given `mixture`; higher means more real."""
-        pair = torch.cat([self._compress(stem), self._compress(mixture)], dim=1)
-        hidden = self.first(pair) + self.label(label)[:, :, None, None]
-        scores: Tensor = self.rest(hidden)
-        return scores
+    def forward(self, mixture: Tensor | None, stem: Tensor, label: Tensor) -> Judgement:
+        """Score each patch of `stem` given `mixture`."""
+        x = compress(stem, self.config.power)
+        if self.config.conditional:
+            assert mixture is not None, "a conditional discriminator sees the mixture"
+            x = torch.cat([x, compress(mixture, self.config.power)], dim=1)
+        x = self.first(x)
+        if self.label is not None:
+            x = x + self.label(label)[:, :, None, None]
+        scores, features = run_layers(list(self.rest), x)
+        return Judgement((ACTIVATIONS[self.config.activation](scores),), features)
 
-    def _compress(self, magnitudes: Tensor) -> Tensor:
-        # The small constant bounds the slope of the power at zero, where its gradient is infinite.
-        return (magnitudes + 1e-4) ** self.power
+
+class ContextDiscriminator(nn.Module):
+    """Judge all stems of a mixture together, patch by patch.
+
+    Postolache et al., "Adversarial permutation invariant training for universal sound separation" (ICASSP 2023): the
+    generated side holds some real stems, so that what counts is how the stems fit each other. A stem's place among the
+    channels tells which one it is.
+
+    Args:
+        config: As for the patch discriminator; labels are not needed.
+        around: Number of stems S and of channels C.
+
+    Shape:
+        mixture `[P, C, F, N]`, stem `[P, S, C, F, N]` -> one scale of scores `[P, 1, F', N']`.
+    """
+
+    def __init__(self, config: DiscriminatorRecipe, around: Surroundings) -> None:
+        super().__init__()
+        self.config = config
+        self.first, self.rest = _patch_layers(config, around.channels * (around.stems + int(config.conditional)))
+
+    def forward(self, mixture: Tensor | None, stem: Tensor, label: Tensor | None) -> Judgement:
+        """Score each patch of all stems given `mixture`."""
+        x = compress(stem.flatten(1, 2), self.config.power)
+        if self.config.conditional:
+            assert mixture is not None, "a conditional discriminator sees the mixture"
+            x = torch.cat([x, compress(mixture, self.config.power)], dim=1)
+        scores, features = run_layers(list(self.rest), self.first(x))
+        return Judgement((ACTIVATIONS[self.config.activation](scores),), features)
+
+
+def _patch_layers(config: DiscriminatorRecipe, seen: int) -> tuple[nn.Module, nn.Sequential]:
+    """The first convolution of a patch network, and all after it."""
+    widths = config.widths
+    strides = [2] * (len(widths) - config.flat_levels) + [1] * config.flat_levels
+    first = normed(nn.Conv2d(seen, widths[0], KERNEL, stride=strides[0], padding=1), config.spectral_norm)
+    layers: list[nn.Module] = [nn.LeakyReLU(LEAK)]
+    for size_in, size_out, stride in zip(widths, widths[1:], strides[1:], strict=False):
+        layers += [
+            normed(nn.Conv2d(size_in, size_out, KERNEL, stride=stride, padding=1), config.spectral_norm),
+            nn.LeakyReLU(LEAK),
+        ]
+    layers.append(normed(nn.Conv2d(widths[-1], 1, 3, padding=1), config.spectral_norm))
+    return first, nn.Sequential(*layers)

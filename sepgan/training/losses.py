@@ -50,23 +50,3 @@ def phase_sensitive(stems: Tensor, mixture: Tensor, level: Tensor) -> Tensor:
     projected = stems.real * phase.real
     projected.addcmul_(stems.imag, phase.imag)
     return torch.minimum(projected.clamp_min_(0.0), level.unsqueeze(1))
-
-
-def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Least-squares loss of the discriminator: `((D(x) - 1)^2 + D(G)^2) / 2`.
-
-    Mao et al., ICCV 2017, eq. 9 with a=0, b=1.
-
-    >>> float(lsgan_discriminator(torch.ones(2), torch.zeros(2)))
-    0.0
-    """
-    return 0.5 * ((real - 1.0).square().mean() + fake.square().mean())
-
-
-def lsgan_generator(fake: Tensor) -> Tensor:
-    """Least-squares loss of the generator: `(D(G) - 1)^2 / 2` (Mao et al., ICCV 2017, eq. 9 with c=1).
-
-    >>> float(lsgan_generator(torch.zeros(2)))
-    0.5
-    """
-    return 0.5 * (fake - 1.0).square().mean()

@@ -22,11 +22,12 @@ from sepgan.checkpoint import CheckpointHeader
 from sepgan.data.excerpts import Batch, Excerpts, open_songs
 from sepgan.data.store import SampleStore
 from sepgan.errors import CheckpointError, RecipeError
+from sepgan.models.judgement import Surroundings
 from sepgan.recipe import Recipe, from_dict, to_dict
 from sepgan.separator import Separator
-from sepgan.training.adversary import Adversary, select_single_stems
+from sepgan.training.adversary import Adversary, Material, collect
 from sepgan.training.losses import grouped_l1
-from sepgan.training.spectra import analyse
+from sepgan.training.spectra import analyse, resynthesise
 from sepgan.training.task import Made, Part, Sizes, Validation
 from sepgan.training.validation import open_validation, validate
 
@@ -70,7 +71,11 @@ class SeparationTask:
             for module in self.separator.generator.modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm)
         ][:1]
-        self.adversary = Adversary(recipe.adversary, len(recipe.stems), recipe.generator.channels, fabric)
+        around = Surroundings(
+            len(recipe.stems), recipe.generator.channels, self.separator.bands.bands, recipe.generator
+        )
+        self.adversary = Adversary(recipe.adversary, around, fabric)
+        self.adversary.bind(self.separator.generator)
         store = SampleStore(Path(recipe.data.cache) if recipe.data.cache else out / "cache", self.separator.sample_rate)
         self.songs = open_songs(recipe, roots, store, logger.info)
         self.validation = open_validation(recipe, roots, store)
@@ -121,15 +126,21 @@ class SeparationTask:
     def make(self, batch: Batch, *, judged: bool) -> Made:
         """Mask the mixture and compare with the known groups of stems."""
         spectra = analyse(self.separator, batch, self.config.train.reconstruction, judged)
-        estimates = self.generator(spectra.mixture).float() * spectra.mixture.unsqueeze(1)
+        masks = self.generator(spectra.mixture).float()
+        estimates = masks * spectra.mixture.unsqueeze(1)
+        output, waveforms = estimates, None
+        if judged and self.adversary.needs_waveforms:
+            output = resynthesise(self.separator, masks, spectra.spectrum, batch.mixture.shape[-1])
+            waveforms = Material(batch.mixture, batch.targets, output)
+            if self.config.adversary.balance:  # all losses must then come from the waveform
+                estimates = self.separator.bands(self.separator.stft(output).abs())
         evidence = None
         if judged:
             assert spectra.magnitudes is not None
-            evidence = select_single_stems(
-                spectra.mixture, spectra.magnitudes, estimates, spectra.groups, spectra.band_mask
-            )
+            bands = Material(spectra.mixture, spectra.magnitudes, estimates)
+            evidence = collect(self.adversary.views, bands, spectra.groups, spectra.band_mask, waveforms)
         loss = grouped_l1(estimates, spectra.targets, spectra.groups, spectra.mixture, spectra.band_mask)
-        return Made(estimates, loss, evidence)
+        return Made(output, loss, evidence)
 
     def validate(self, step: int) -> Validation | None:
         """Global SDR of the averaged model on held-out songs."""
@@ -197,10 +208,11 @@ class SeparationTask:
 def _check_excerpts(separator: Separator) -> None:
     """Refuse excerpts that the discriminator halves away."""
     recipe = separator.recipe
-    levels = len(recipe.adversary.widths)
     frames = 1 + separator.excerpt_samples(recipe.data.excerpt_s) // recipe.frontend.hop_length
-    if recipe.adversary.weight > 0 and min(frames, separator.bands.bands) < 2**levels:
-        raise RecipeError(
-            f"adversary.widths has {levels} levels, which need {2**levels} frames and bands; data.excerpt_s gives "
-            f"{frames} frames, the front-end {separator.bands.bands} bands"
-        )
+    for network in recipe.adversary.discriminators if recipe.adversary.weight > 0 else ():
+        levels = len(network.widths) - network.flat_levels
+        if network.kind in ("patch", "context") and min(frames, separator.bands.bands) < 2**levels:
+            raise RecipeError(
+                f"adversary.widths has {levels} levels, which need {2**levels} frames and bands; data.excerpt_s gives "
+                f"{frames} frames, the front-end {separator.bands.bands} bands"
+            )

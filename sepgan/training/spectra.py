@@ -20,6 +20,7 @@ class Spectra(NamedTuple):
     targets: Tensor  # [B, G, C, F, N], what the masked mixture should be
     groups: Tensor  # [B, G, S]
     band_mask: Tensor  # [B, F]
+    spectrum: Tensor  # [B, C, F, N], of the mixture, complex and in bins
 
 
 def analyse(separator: Separator, batch: Batch, reconstruction: str, judged: bool) -> Spectra:
@@ -41,4 +42,16 @@ def analyse(separator: Separator, batch: Batch, reconstruction: str, judged: boo
         assert targets is not None
         centres_hz = separator.bands.centres_hz(separator.sample_rate).to(batch.band_hz.device)
         band_mask = (centres_hz[None] <= batch.band_hz[:, None]).to(targets.dtype)
-        return Spectra(separator.bands(level), magnitudes, targets, batch.groups, band_mask)
+        return Spectra(separator.bands(level), magnitudes, targets, batch.groups, band_mask, mixture)
+
+
+def resynthesise(separator: Separator, masks: Tensor, spectrum: Tensor, samples: int) -> Tensor:
+    """Stems `[B, S, C, T]` as they will be heard, with gradients.
+
+    Args:
+        separator: Owns the front-end.
+        masks: In bands, `[B, S, C, F, N]`.
+        spectrum: Of the mixture, `[B, C, F, N]`, complex and in bins.
+        samples: Their length T.
+    """
+    return separator.stft.inverse(separator.bands.to_bins(masks) * spectrum.unsqueeze(1), samples)

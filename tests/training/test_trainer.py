@@ -248,7 +248,7 @@ def test_a_state_of_the_first_version_is_not_passed_over(tmp_path: Path, trees: 
 
 def test_weight_zero_leaves_the_discriminator_alone(tmp_path: Path, trees: dict[str, Path]) -> None:
     loop = open_run(tiny(trees, "adversary.weight=0"), tmp_path, trees, device="cpu")
-    discriminator = task_of(loop).adversary.discriminator
+    discriminator = task_of(loop).adversary.modules["discriminator"]
     before = {name: value.clone() for name, value in discriminator.state_dict().items()}
     loop.fit()
     assert equal(before, discriminator.state_dict())
@@ -266,7 +266,7 @@ def test_with_weight_zero_no_other_setting_of_the_adversary_matters(tmp_path: Pa
 
 def test_weight_above_zero_moves_both_networks(tmp_path: Path, trees: dict[str, Path]) -> None:
     loop = open_run(tiny(trees), tmp_path / "with", trees, device="cpu")
-    discriminator = task_of(loop).adversary.discriminator
+    discriminator = task_of(loop).adversary.modules["discriminator"]
     before = {name: value.clone() for name, value in discriminator.named_parameters()}
     loop.fit()
     after = dict(discriminator.named_parameters())

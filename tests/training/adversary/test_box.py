@@ -1,0 +1,406 @@
+"""The adversary: when it counts, that it leads to a known answer, and every discriminator with every loss."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from sepgan.models.classic import ClassicUNet
+from sepgan.models.judgement import Surroundings
+from sepgan.recipe import AdversaryRecipe, GeneratorRecipe
+from sepgan.recipe.adversary import GAN_LOSSES
+from sepgan.training.adversary import Adversary, Evidence, Judged
+
+ANSWER = 0.1  # how near to the known answer a scale must come, absolute
+GENERATOR = GeneratorRecipe(widths=(4, 6), channels=1, head_width=4, dropout=0.0)
+AROUND = Surroundings(stems=2, channels=1, bands=16, generator=GENERATOR)
+STRICT: dict[str, dict[str, Any]] = {  # what a loss cannot do without
+    "wasserstein": {"clip_weights": 0.1, "spectral_norm": False},
+    "wasserstein_gp": {"gradient_penalty": 10.0, "spectral_norm": False},
+    "margin": {"activation": "energy"},
+}
+
+
+def make(around: Surroundings = AROUND, **keys: object) -> Adversary:
+    torch.manual_seed(0)
+    config = AdversaryRecipe.model_validate({"weight": 1.0, "widths": [16]} | keys)
+    return Adversary(config, around, Fabric(accelerator="cpu", devices=1))
+
+
+def update(adversary: Adversary, evidence: Evidence | Judged) -> dict[str, float]:
+    adversary.begin()
+    measured = adversary.learn(evidence, 1.0)
+    return {name: float(value) for name, value in (measured | adversary.apply()).items()}
+
+
+def score(adversary: Adversary, judged: Evidence | Judged, step: int = 0) -> Tensor:
+    fake = judged.fake if isinstance(judged, Judged) else next(iter(judged.values())).fake
+    return adversary.objective(None, judged, fake, 1.0, step)[0]
+
+
+def examples(scales: Tensor, truth: Tensor, generator: torch.Generator, items: int = 8) -> Judged:
+    """Stems that are scaled copies of their mixture: the real ones by `truth`, the generated ones by `scales`."""
+    mixture = 0.5 + torch.rand(items, 1, 16, 8, generator=generator)
+    label = torch.arange(items) % len(truth)
+    real, fake = (factors[label][:, None, None, None] * mixture for factors in (truth, scales))
+    return Judged(mixture, real, fake, label)
+
+
+TRUTH = torch.tensor([0.8, 0.3])
+
+
+@pytest.mark.parametrize("start", [1.5, 0.1])
+def test_it_leads_a_generator_to_a_known_answer(start: float) -> None:
+    """The generator scales the mixture by one number a stem; the real stems are 0.8 and 0.3 of it.
+
+    No reconstruction loss: only the discriminator, told by its label which stem it sees, can say how loud each ought to
+    be. One that is blind to the label, a wrong sign, or a gradient that does not reach the generator all fail here.
+    """
+    adversary = make(learning_rate=1e-2, betas=(0.0, 0.9))
+    logs = torch.full((2,), math.log(start), requires_grad=True)  # of scales, which as magnitudes stay positive
+    steps, fastest = 200, 2.0
+    optimiser = torch.optim.SGD([logs], lr=fastest)
+    generator = torch.Generator().manual_seed(1)
+    for step in range(steps):
+        judged = examples(logs.exp(), TRUTH, generator)
+        measured = update(adversary, judged)
+        optimiser.param_groups[0]["lr"] = fastest * (1 - step / steps)
+        optimiser.zero_grad()
+        torch.autograd.backward(score(adversary, judged))
+        optimiser.step()
+    assert float((logs.detach().exp() - TRUTH).abs().max()) <= ANSWER
+    # Where real and generated are alike nothing is better than to say one half.
+    assert measured["discriminator_loss"] == pytest.approx(0.25, abs=0.05)
+
+
+def test_an_update_moves_the_discriminator_and_nothing_else() -> None:
+    adversary, scales = make(), torch.full((2,), 0.5, requires_grad=True)
+    before = [weight.detach().clone() for weight in adversary.modules["discriminator"].parameters()]
+    update(adversary, examples(scales, TRUTH, torch.Generator().manual_seed(0)))
+    assert scales.grad is None
+    after = adversary.modules["discriminator"].parameters()
+    assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_the_score_reaches_the_generator_and_not_the_discriminator() -> None:
+    adversary, scales = make(), torch.full((2,), 0.5, requires_grad=True)
+    before = [weight.detach().clone() for weight in adversary.modules["discriminator"].parameters()]
+    torch.autograd.backward(score(adversary, examples(scales, TRUTH, torch.Generator().manual_seed(0))))
+    assert scales.grad is not None
+    assert float(scales.grad.abs().min()) > 0
+    for weight, old in zip(adversary.modules["discriminator"].parameters(), before, strict=True):
+        assert weight.grad is None
+        assert torch.equal(weight, old)
+
+
+def evidence_of(view: str, seed: int = 0, items: int = 6) -> Evidence:
+    """Real and generated examples of a view that differ in kind: noise against noise with a hum."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {
+        "bands": (1, 16, 8),
+        "unpaired": (1, 16, 8),
+        "context": (2, 1, 16, 8),
+        "waveform": (1, 512),
+        "vector": (3,),
+    }
+    shape = shapes[view]
+    real, noise = (torch.randn(items, *shape, generator=generator) for _ in range(2))
+    if view not in ("waveform", "vector"):
+        real, noise = real.abs(), noise.abs()
+    mixture = (real.sum(1) if view == "context" else real) + 0.5
+    label = torch.arange(items) % 2
+    paired = view not in ("vector", "unpaired")
+    return {view: Judged(mixture if paired else None, real, 0.3 * noise + 0.7, label, paired)}
+
+
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "patch": ("bands", {"kind": "patch"}),
+    "patch, unconditional": ("bands", {"kind": "patch", "conditional": False, "labels": "none"}),
+    "patch, one per stem": ("bands", {"kind": "patch", "labels": "separate"}),
+    "patch, unpaired": ("unpaired", {"kind": "patch", "conditional": False, "unpaired": True}),
+    "context": ("context", {"kind": "context"}),
+    "stft": ("waveform", {"kind": "stft", "widths": [4], "n_ffts": [64, 32]}),
+    "stft, unconditional": ("waveform", {"kind": "stft", "widths": [4], "n_ffts": [64, 32], "conditional": False}),
+    "stft, one per stem": ("waveform", {"kind": "stft", "widths": [4], "n_ffts": [64], "labels": "separate"}),
+    "encoder": ("bands", {"kind": "encoder"}),
+    "mlp": ("vector", {"kind": "mlp"}),
+}
+
+
+def build(network: str, loss: str, **keys: object) -> tuple[Adversary, Evidence]:
+    view, settings = NETWORKS[network]
+    around = AROUND._replace(dimensions=3) if view == "vector" else AROUND
+    return make(around, **({"loss": loss} | STRICT.get(loss, {}) | settings | keys)), evidence_of(view)
+
+
+@pytest.mark.parametrize("loss", sorted(GAN_LOSSES))
+@pytest.mark.parametrize("network", NETWORKS)
+def test_one_step_lowers_the_discriminators_loss_on_fixed_data(network: str, loss: str) -> None:
+    """Every discriminator with every loss; the loss without penalties, measured before and after on the same data."""
+    rate = 1e-4
+    adversary, evidence = build(network, loss, learning_rate=rate, clip_weights=1.0 if loss == "wasserstein" else 0.0)
+    judge = adversary.judges[0]
+    if loss == "wasserstein_gp":  # whose penalty may well come first; here the critic itself is the question
+        adversary.config = adversary.config.model_copy(update={"gradient_penalty": 0.0})
+    judge.network.eval()  # spectral and batch norms stand still, so that only the step makes a difference
+    before = update(adversary, evidence)["discriminator_loss"]
+    adversary.begin()
+    after = float(adversary.learn(evidence, 1.0)["discriminator_loss"])
+    assert after < before
+    for value in adversary.generator_losses(evidence).values():
+        assert math.isfinite(float(value))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_generators_gradient_reaches_every_view(network: str) -> None:
+    adversary, evidence = build(network, "hinge")
+    (view, judged), *_ = evidence.items()
+    fake = judged.fake.requires_grad_(True)
+    torch.autograd.backward(score(adversary, {view: judged._replace(fake=fake)}))
+    assert fake.grad is not None
+    assert bool(torch.isfinite(fake.grad).all())
+    assert float(fake.grad.flatten(1).abs().amax(1).min()) > 0
+
+
+def test_updates_lower_the_discriminators_loss() -> None:
+    adversary, scales = make(learning_rate=1e-2), torch.tensor([1.5, 1.5])
+    generator = torch.Generator().manual_seed(0)
+    losses = [update(adversary, examples(scales, TRUTH, generator))["discriminator_loss"] for _ in range(60)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_shares_of_a_batch_add_up_to_the_whole() -> None:
+    whole, parts = make(), make()
+    judged = examples(torch.tensor([0.5, 0.6]), TRUTH, torch.Generator().manual_seed(0))
+    for adversary in (whole, parts):
+        adversary.modules["discriminator"].eval()
+        adversary.begin()
+    whole.learn(judged, 1.0)
+    for start, stop in ((0, 2), (2, 8)):
+        part = examples(torch.tensor([0.5, 0.6]), TRUTH, torch.Generator().manual_seed(0))
+        assert part.mixture is not None
+        assert part.label is not None
+        some = slice(start, stop)
+        part = Judged(part.mixture[some], part.real[some], part.fake[some], part.label[some])
+        parts.learn(part, (stop - start) / 8)
+    for one, other in zip(
+        whole.modules["discriminator"].parameters(), parts.modules["discriminator"].parameters(), strict=True
+    ):
+        assert one.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-6)
+
+
+def test_several_discriminators_each_see_their_view() -> None:
+    adversary = make(also=[{"kind": "stft", "widths": [4], "n_ffts": [64]}, {"kind": "context", "widths": [4]}])
+    assert adversary.views == {"bands", "waveform", "context"}
+    assert list(adversary.modules) == ["discriminator", "discriminator_1_stft", "discriminator_2_context"]
+    evidence = {view: judged for name in sorted(adversary.views) for view, judged in evidence_of(name).items()}
+    measured = update(adversary, evidence)
+    assert {"discriminator_loss", "discriminator_loss_1_stft", "false_positives_2_context"} <= measured.keys()
+    losses = adversary.generator_losses(evidence)["adversarial"]
+    alone = [adversary.generator_losses({view: judged})["adversarial"] for view, judged in evidence.items()]
+    assert float(losses) == pytest.approx(float(torch.stack(alone).mean()), abs=1e-2)
+    del evidence["context"]
+    assert "discriminator_loss_2_context" not in update(adversary, evidence)
+
+
+@pytest.mark.parametrize("key", ["r1", "r2", "gradient_penalty"])
+def test_penalties_flatten_the_discriminator(key: str) -> None:
+    """After the same updates its gradients are smaller than without the penalty."""
+
+    def steepness(**keys: object) -> float:
+        adversary, evidence = build("mlp", "non_saturating", learning_rate=1e-2, spectral_norm=False, **keys)
+        for _ in range(40):
+            update(adversary, evidence)
+        judged = evidence["vector"]
+        at = torch.cat([judged.real, judged.fake]).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(adversary.modules["discriminator"](None, at, None).scores[0].sum(), at)
+        return float(gradient.norm(dim=1).mean())
+
+    assert steepness(**{key: 10.0}) < 0.8 * steepness()
+
+
+def test_lazy_penalties_are_taken_every_so_many_updates() -> None:
+    adversary, evidence = build("mlp", "hinge", r1=1.0, penalty_every=3)
+    assert ["penalty" in update(adversary, evidence) for _ in range(6)] == [True, False, False, True, False, False]
+    lazy, eager = (build("mlp", "hinge", r1=1.0, penalty_every=every)[0] for every in (3, 1))
+    assert update(lazy, evidence)["penalty"] == pytest.approx(3 * update(eager, evidence)["penalty"], rel=1e-5)
+
+
+def test_clipped_weights_stay_clipped() -> None:
+    adversary, evidence = build("mlp", "wasserstein", learning_rate=0.5, clip_weights=0.03)
+    for _ in range(3):
+        update(adversary, evidence)
+    largest = max(float(weight.detach().abs().max()) for weight in adversary.modules["discriminator"].parameters())
+    assert largest == pytest.approx(0.03)
+
+
+def test_its_gradient_is_clipped_apart_from_the_generators() -> None:
+    adversary, evidence = build("mlp", "hinge", clip_norm=1e-3, spectral_norm=False)
+    assert update(adversary, evidence)["discriminator_gradient_norm"] > 1e-3
+    total = sum(
+        float(weight.grad.square().sum())
+        for weight in adversary.modules["discriminator"].parameters()
+        if weight.grad is not None
+    )
+    assert math.sqrt(total) == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize(("boundary", "wanted"), [("least_squares", 0.5), ("hinge", 0.75), ("wasserstein_gp", 0.25)])
+def test_false_positives_are_what_scores_above_the_boundary(boundary: str, wanted: float) -> None:
+    """0.5 for least squares, 0 for hinge, and half way between the means, here 3, where scores have no zero."""
+    from sepgan.models.judgement import Judgement
+
+    adversary = build("mlp", boundary)[0]
+    real, fake = (Judgement((torch.tensor(values)[:, None],), ()) for values in ([5.0] * 4, [-1.0, 0.1, 0.9, 4.0]))
+    assert float(adversary.false_positives(real, fake)) == wanted
+
+
+def test_the_controller_turns_the_generators_rate() -> None:
+    """A strong discriminator lets nothing pass: the rate falls. One that is fooled by everything: it rises."""
+    keys = {"controller": {"enabled": True, "window": 2, "factor": 0.5}}
+    adversary, evidence = build("mlp", "hinge", learning_rate=1e-9, **keys)
+    sign = torch.tensor([1.0, -1.0])
+    for strong, wanted in ((0, 0.5), (1, 2.0)):
+        adversary.load_state_dict(make().state_dict())
+        # Move the last bias so that the scores of generated examples lie far below or above the boundary.
+        with torch.no_grad():
+            dict(adversary.modules["discriminator"].named_parameters())["_forward_module.layers.2.bias"].copy_(
+                -100 * sign[strong : strong + 1]
+            )
+        for _ in range(2):
+            update(adversary, evidence)
+        assert adversary.generator_rate_scale == wanted
+
+
+def test_its_state_is_plain_and_goes_on() -> None:
+    keys: dict[str, Any] = {
+        "balance": True,
+        "controller": {"enabled": True, "window": 3},
+        "r1": 1.0,
+        "penalty_every": 2,
+    }
+    one, evidence = build("mlp", "hinge", **keys)
+    for _ in range(2):
+        update(one, evidence)
+    other = build("mlp", "hinge", **keys)[0]
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    assert other.state_dict() == one.state_dict()
+    assert other.updates == 2
+
+
+def test_balanced_weights_are_shares_at_the_output() -> None:
+    """Reconstruction 1 and adversary 0.25 give 0.8 and 0.2 of the norm, though one loss is a thousand times larger."""
+    adversary = make(balance=True, weight=0.25)
+    judged = examples(torch.ones(2), TRUTH, torch.Generator().manual_seed(0))
+    output = judged.fake.clone().requires_grad_(True)
+    reconstruction = 1000 * (output[..., :4] - judged.real[..., :4]).abs().mean()
+    total, _ = adversary.objective(reconstruction, judged._replace(fake=output), output, 1.0, step=0)
+    (gradient,) = torch.autograd.grad(total, output)
+    own = torch.autograd.grad(adversary.generator_losses(judged._replace(fake=output))["adversarial"], output)[0]
+    share = own / own.flatten(1).norm(dim=1).mean()
+    torch.testing.assert_close((gradient - 0.2 * share)[..., 4:], torch.zeros(8, 1, 16, 4), rtol=0, atol=2e-4)
+    rest = (gradient - 0.2 * share)[..., :4].flatten(1).norm(dim=1).mean()
+    assert float(rest) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_the_plain_objective_is_the_weighted_sum() -> None:
+    adversary = make(weight=0.5, feature_matching=2.0, moment_matching=3.0)
+    adversary.modules["discriminator"].eval()
+    judged = examples(torch.ones(2), TRUTH, torch.Generator().manual_seed(0))
+    losses = adversary.generator_losses(judged)
+    total, _ = adversary.objective(torch.tensor(7.0), judged, judged.fake, 0.25, step=0)
+    parts = 0.5 * losses["adversarial"] + 2.0 * losses["feature_matching"] + 3.0 * losses["moment_matching"]
+    assert float(total) == pytest.approx(7.0 + 0.25 * float(parts), rel=1e-6)
+
+
+def test_the_schedule() -> None:
+    adversary = make(weight=0.4, start_step=10, warmup_steps=5, ramp_steps=4)
+    assert [adversary.trains_at(step) for step in (0, 9, 10, 99)] == [False, False, True, True]
+    assert [adversary.weight_at(step) for step in (0, 10, 14)] == [0.0, 0.0, 0.0]
+    assert [round(adversary.weight_at(step), 6) for step in (15, 16, 17, 18, 19, 999)] == [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
+    assert make(updates=3).updates_at(0) == 3
+
+
+def test_without_warm_up_or_ramp_it_counts_at_once() -> None:
+    assert make(weight=0.4).weight_at(0) == 0.4
+
+
+def test_weight_zero_switches_it_off() -> None:
+    adversary = make(weight=0.0, start_step=0, balance=True, moment_matching=1.0)
+    assert not any(adversary.trains_at(step) for step in (0, 1, 100))
+    assert [adversary.weight_at(step) for step in (0, 100)] == [0.0, 0.0]
+    assert not adversary.needs_waveforms
+    assert adversary.couplings() == []
+
+
+def test_it_says_what_ties_the_examples_of_a_batch() -> None:
+    assert make().couplings() == []
+    assert make(loss="relativistic_average").couplings() == ["the loss relativistic_average"]
+    tied = make(moment_matching=1.0, balance=True, conditional=False, unpaired=True).couplings()
+    assert tied == ["moment matching", "examples drawn from the whole batch", "the gradient balancer"]
+    assert build("encoder", "hinge")[0].couplings() == ["batch normalisation of the discriminator"]
+
+
+def test_rating_teaches_nothing() -> None:
+    adversary, evidence = build("stft", "hinge")
+    before = {name: value.clone() for name, value in adversary.modules["discriminator"].state_dict().items()}
+    real, fake = adversary.rate(evidence)["discriminator"]
+    assert real.shape == fake.shape == (6,)
+    assert all(
+        torch.equal(before[name], value) for name, value in adversary.modules["discriminator"].state_dict().items()
+    )
+    assert adversary.modules["discriminator"].training
+
+
+def sharing(mode: str) -> tuple[Adversary, nn.Module, Evidence]:
+    adversary, evidence = build("encoder", "hinge", share_encoder=mode, share_every=3)
+    generator = ClassicUNet(GENERATOR, stems=2, bands=16)
+    adversary.bind(generator)
+    return adversary, generator, evidence
+
+
+def equal_encoders(adversary: Adversary, generator: nn.Module) -> bool:
+    judge = adversary.judges[0].network.module
+    assert isinstance(judge, nn.Module)
+    own, given = (network.get_submodule("encoder").state_dict() for network in (generator, judge))
+    return all(torch.equal(own[name], given[name]) for name in own)
+
+
+def test_a_copied_encoder_arrives_every_so_many_steps() -> None:
+    adversary, generator, evidence = sharing("copy")
+    equal = []
+    for step in range(6):
+        update(adversary, evidence)
+        adversary.after_step(step, generator)
+        equal.append(equal_encoders(adversary, generator))
+    assert equal == [False, False, True, False, False, True]
+    assert all(weight.requires_grad for weight in generator.parameters())
+
+
+def test_a_tied_encoder_is_the_discriminators_at_every_step() -> None:
+    adversary, generator, evidence = sharing("tied")
+    for step in range(3):
+        update(adversary, evidence)
+        adversary.after_step(step, generator)
+        assert equal_encoders(adversary, generator)
+    frozen = {name.split(".")[0] for name, weight in generator.named_parameters() if not weight.requires_grad}
+    assert frozen == {"encoder"}
+
+
+def test_an_encoder_that_is_not_shared_stays_its_own() -> None:
+    adversary, generator, evidence = sharing("none")
+    update(adversary, evidence)
+    adversary.after_step(2, generator)
+    assert not equal_encoders(adversary, generator)
+
+
+def test_instance_noise_is_seeded_and_on_both_sides() -> None:
+    first, second = (update(*build("mlp", "hinge", instance_noise=2.0)) for _ in range(2))
+    assert first == second
+    assert first != update(*build("mlp", "hinge"))
