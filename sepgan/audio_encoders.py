@@ -183,7 +183,7 @@ class PyavEncoder:
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), self._sample_format, self._layout)  # type: ignore[arg-type]
         else:
             packed = np.ascontiguousarray(samples.T).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(packed, self._sample_format[:-1], self._layout)  # type: ignore[arg-type]
+            frame = av.AudioFrame.from_ndarray(packed, self._sample_format[:-1], self._layout)
         frame.sample_rate = self._rate
         frame.time_base = Fraction(1, self._rate)
         frame.pts = self._written[number]

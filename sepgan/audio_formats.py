@@ -92,7 +92,7 @@ class Format:
 
 _LIST = (
     Format("wav", ".wav", "WAV", SUBTYPES),
-    Format("rf64", ".wav", "RF64", SUBTYPES, holds_tags=False),
+    Format("rf64", ".wav", "RF64", SUBTYPES),
     Format("w64", ".w64", "W64", SUBTYPES, holds_tags=False),
     Format("aiff", ".aiff", "AIFF", SUBTYPES),
     Format("flac", ".flac", "FLAC", _FLAC, max_channels=8),
@@ -265,13 +265,13 @@ def _refusal(form: Format, subtype: str, sample_rate: int, channels: int) -> str
 
 def _advice(form: Format, subtype: str, sample_rate: int, channels: int) -> str:
     """Name the nearest thing that works: another depth in the same format, then another format of the same kind."""
-    for other in form.subtypes:
-        if _refusal(form, other, sample_rate, channels) is None:
-            return f"choose {other}, or wav"
+    for depth in form.subtypes:
+        if _refusal(form, depth, sample_rate, channels) is None:
+            return f"choose {depth}, or wav"
     kind = [other for other in FORMATS.values() if other.one_file == form.one_file and other.name != form.name]
-    for other in sorted(kind, key=lambda other: other.lossy != form.lossy):
-        if _refusal(other, subtype, sample_rate, channels) is None:
-            return f"choose {other.name}"
+    for candidate in sorted(kind, key=lambda candidate: candidate.lossy != form.lossy):
+        if _refusal(candidate, subtype, sample_rate, channels) is None:
+            return f"choose {candidate.name}"
     return "choose wav"
 
 

@@ -129,13 +129,12 @@ def tags_of(container: Any) -> Tags:
 
 
 def write_tags(path: Path, tags: Tags, file_format: str) -> None:
-    """Write tags and cover into a file, over those it has.
+    """Write tags and cover into a file, over those it has; RF64 files have their words already, and W64 files none.
 
     Raises:
         mutagen.MutagenError: the file cannot be written.
-        KeyError: the format holds no tags.
     """
-    if tags:
+    if tags and file_format in _WRITERS:
         _WRITERS[file_format](path, tags)
 
 
@@ -205,6 +204,8 @@ def _write_mp4(path: Path, tags: Tags) -> None:
             if (numbers := re.fullmatch(r"(\d{1,4})(?:\.\d+)?(?:/(\d{1,4}))?", text)) is not None:
                 first, last = int(numbers[1]), int(numbers[2] or 0)
                 file[atom] = [first] if atom == "tmpo" else [(first, last)]
+            if atom == "tmpo":
+                file[_FREE + "BPM"] = [MP4FreeForm(text.encode("utf-8"))]  # FFmpeg does not read the other
         else:
             file[atom] = [text]
     if tags.cover is not None:

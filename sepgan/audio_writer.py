@@ -112,13 +112,13 @@ class AudioWriter:
         with output_errors(self.path):
             # Created by us first: the libraries would not say why they cannot.
             self._temporary.open("xb").close()
-            words = self._tags.wav_words() if self.plan.format.container == "WAV" else {}
+            words = self._tags.wav_words() if self.plan.format.container in ("WAV", "RF64") else {}
             try:
                 self._encoder = self.plan.open(self._temporary, big=big, words=words)
             except BaseException:
                 self._temporary.unlink()
                 raise
-        self._taggable = self.plan.format.holds_tags and not big
+        self._tag_format = "rf64" if big else self.plan.format.name
 
     def write(self, block: npt.NDArray[np.float32]) -> None:
         """Append samples `[C, n]`; integer formats clip what lies outside [-1, 1)."""
@@ -149,8 +149,7 @@ class AudioWriter:
         with output_errors(self.path):
             self._encoder.close()
             finish_file(self._temporary, self.plan)
-            if self._taggable:
-                write_tags(self._temporary, self._tags, self.plan.format.name)
+            write_tags(self._temporary, self._tags, self._tag_format)
             require_frames(self._temporary, self.path, self.plan, self._frames)
             self._temporary.replace(self.path)
 
