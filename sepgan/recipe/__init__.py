@@ -5,6 +5,7 @@ checkpoint, so a model cannot be run with another front-end than it was trained 
 """
 
 from sepgan.recipe.adversary import AdversaryRecipe
+from sepgan.recipe.augmentation import AugmentationRecipe
 from sepgan.recipe.data import DataRecipe, SourceRecipe
 from sepgan.recipe.files import assign, find, folders, from_dict, load, to_dict
 from sepgan.recipe.networks import FrontendRecipe, GeneratorRecipe
@@ -14,6 +15,7 @@ from sepgan.recipe.whole import MUSDB_STEMS, Recipe
 __all__ = [
     "MUSDB_STEMS",
     "AdversaryRecipe",
+    "AugmentationRecipe",
     "DataRecipe",
     "FrontendRecipe",
     "GeneratorRecipe",
