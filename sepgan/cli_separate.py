@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,9 +28,13 @@ _STEMS, _FILES, _ENGINE, _RUN = "Which stems", "Files", "Engine", "Run"
 def separate(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SONG...", help="Files, folders (their tree is mirrored), quoted patterns, @list.txt."),
+        typer.Argument(
+            metavar="SONG...", help="Files, folders (their tree is mirrored), quoted patterns, @list.txt, or -."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.", rich_help_panel=_FILES)] = Path("stems"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder, or -.", rich_help_panel=_FILES)] = Path(
+        "stems"
+    ),
     stems: Annotated[
         str | None, typer.Option(help="Write only these, for instance vocals,drums.", rich_help_panel=_STEMS)
     ] = None,
@@ -48,7 +54,7 @@ def separate(
         float | None, typer.Option(min=0.0, help="Separate so many seconds.", rich_help_panel=_STEMS)
     ] = None,
     file_format: Annotated[
-        str, typer.Option("--format", help="wav, flac, ogg, mp3 ...", rich_help_panel=_FILES)
+        str, typer.Option("--format", help="wav, flac, mp3, m4a, opus, stem.mp4 ...", rich_help_panel=_FILES)
     ] = "wav",
     bitrate: Annotated[int | None, typer.Option(min=1, help="kbit/s of lossy formats.", rich_help_panel=_FILES)] = None,
     float32: Annotated[bool, typer.Option("--float32", help="32-bit float.", rich_help_panel=_FILES)] = False,
@@ -102,13 +108,20 @@ def separate(
         raise UsageError("no songs are named: give files, folders, patterns or @lists; see `sepgan separate --help`")
     if verify:
         raise typer.Exit(_verify(inputs, model, device, progress))
-    from sepgan.separation import SeparationOptions, find_songs
+    from sepgan.separation import SeparationOptions, Song, find_songs
 
     if float32 + int24 + int16 > 1:
         raise UsageError("--float32, --int24 and --int16 exclude each other: give one of them")
     if duration == 0:
         raise UsageError("--duration 0 leaves nothing to separate: give more than 0 seconds")
-    songs = find_songs(inputs, leave_out=out)
+    piped_in, piped_out = "-" in inputs, str(out) == "-"
+    if piped_in and len(inputs) > 1:
+        raise UsageError("- stands for one song from standard input: name no other beside it")
+    songs = [Song(Path("stdin"))] if piped_in else find_songs(inputs, leave_out=out)
+    if piped_out and (len(songs) > 1 or progress is Style.JSON):
+        raise UsageError("--out - takes one song, and leaves no room for --progress json: choose a folder")
+    if (piped_in or piped_out) and (dry_run or skip_existing):
+        raise UsageError("--dry-run and --skip-existing need files on both sides: give them names")
     separator = load(model, device)
     length = separator.excerpt_samples(segment) if segment is not None else separator.segment
     options = SeparationOptions(
@@ -132,6 +145,9 @@ def separate(
     with Reporter(progress) as reporter:
         if dry_run:
             raise typer.Exit(_forecast(separator, out, options, songs, jobs, reporter))
+        if piped_in or piped_out:
+            _separate_piped(separator, songs[0], None if piped_out else out, options, piped_in, model, reporter)
+            return
         share_threads(min(jobs, len(songs)))
         summary = _separate(separator, songs, out, options, jobs, model, reporter)
     raise typer.Exit(summary.exit_code)
@@ -207,6 +223,38 @@ def _separate(
     return summary
 
 
+def _separate_piped(
+    separator: Any,
+    song: Song,
+    out: Path | None,
+    options: SeparationOptions,
+    piped_in: bool,
+    model: str,
+    reporter: Reporter,
+) -> None:
+    from sepgan.separation import SongSeparator
+    from sepgan.separation.naming import Job, require_distinct, require_free
+    from sepgan.separation.sources import PipeSource
+
+    if out is None:
+        ready = SongSeparator(separator, Path(), replace(options, manifest="off"), model)
+        if len(ready.plan.outputs) > 1 or options.file_format != "wav":
+            raise UsageError("--out - takes one stem as WAV: add --stems STEM, or choose a folder for several")
+        job = Job(song, {}, None)
+    else:
+        ready = SongSeparator(separator, out, options, model)
+        job = ready.job(song)
+        require_distinct([job])
+        require_free(job, options)
+    result = ready.separate(
+        job,
+        lambda done_s, total_s: reporter.advance(song.path.name, done_s, total_s),
+        source=PipeSource(sys.stdin.buffer) if piped_in else None,
+        pipe=sys.stdout.buffer if out is None else None,
+    )
+    reporter.say(describe_result(result))
+
+
 def _forecast(
     separator: Any, out: Path, options: SeparationOptions, songs: Sequence[Song], jobs: int, reporter: Reporter
 ) -> int:
@@ -243,7 +291,8 @@ def _verify(manifests: Sequence[str], model: str, device: str, progress: Style) 
         for path in manifests:
             manifest = read_manifest(path)
             # The model is the recorded one unless another place for it is named.
-            separator = load(manifest.model.source or model if model == "default" else model, device)
+            sources = [record.source for record in manifest.models if record.source]
+            separator = load(",".join(sources) if sources and model == "default" else model, device)
             torch.set_num_threads(manifest.engine.threads)  # the last bits may depend on it
 
             def advance(done_s: float, total_s: float | None, name: str = manifest.input.file) -> None:
@@ -269,7 +318,9 @@ def describe_result(result: SeparationResult) -> str:
     null = "" if result.null_dbfs is None else ", null exact" if exact else f", null {result.null_dbfs:.0f} dBFS"
     gain = "" if result.gain == 1.0 else f", shared gain {result.gain:.3f}"
     paths = list(dict.fromkeys(result.paths.values()))
-    if len({(path.parent, path.suffix) for path in paths}) == 1 and len(paths) > 1:
+    if not paths:
+        files = f"standard output ({next(iter(result.manifest.stems))})"
+    elif len({(path.parent, path.suffix) for path in paths}) == 1 and len(paths) > 1:
         files = f"{paths[0].parent}/{{{','.join(path.stem for path in paths)}}}{paths[0].suffix}"
     else:
         files = ", ".join(map(str, paths))

@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
-from sepgan.audio_writer import CONTAINERS, SUBTYPES
+from sepgan.audio_formats import FORMATS, SUBTYPES
 from sepgan.errors import AudioError, OutOfMemoryError, SepganError, UsageError
 from sepgan.separation.blocks import Model
 from sepgan.separation.channels import parse_layout
 from sepgan.separation.inputs import Song
-from sepgan.separation.manifest import file_sha256, finished_key, is_finished
+from sepgan.separation.manifest import file_sha256, finished_key, is_finished, model_records
 from sepgan.separation.naming import Job, plan_job, require_distinct, require_free
 from sepgan.separation.options import DEFAULTS, SeparationOptions
 from sepgan.separation.results import SeparationFailure, SeparationResult, SeparationSummary
-from sepgan.separation.song import FileSource, Progress, SongRun, Source
+from sepgan.separation.song import Progress, SongRun
+from sepgan.separation.sources import FileSource, Source
 from sepgan.separation.stems import StemPlan, plan_stems
 
 _log = logging.getLogger(__name__)
@@ -44,8 +46,8 @@ class SongSeparator:
     def __init__(
         self, model: Model, out: Path, options: SeparationOptions = DEFAULTS, model_source: str | None = None
     ) -> None:
-        if options.file_format not in CONTAINERS:
-            raise UsageError(f"file format {options.file_format!r} is not one of {', '.join(CONTAINERS)}")
+        if options.file_format not in FORMATS:
+            raise UsageError(f"file format {options.file_format!r} is not one of {', '.join(FORMATS)}")
         if options.subtype not in SUBTYPES:
             raise UsageError(f"subtype {options.subtype!r} is not one of {', '.join(SUBTYPES)}")
         if options.start_s < 0 or (options.duration_s is not None and options.duration_s <= 0):
@@ -64,9 +66,16 @@ class SongSeparator:
     def job(self, song: Song) -> Job:
         """Name the files of a song."""
         header = self.model.header
-        name = "model" if header is None else header.name
-        suffix = f".{self.options.file_format}"
-        return plan_job(song, self._out, self.plan.outputs, self.options, suffix=suffix, model=name)
+        form = FORMATS[self.options.file_format]
+        return plan_job(
+            song,
+            self._out,
+            self.plan.outputs,
+            self.options,
+            suffix=form.suffix,
+            model="model" if header is None else header.name,
+            one_file=form.one_file,
+        )
 
     def is_done(self, job: Job) -> bool:
         """Whether this very separation has been done, by the song's manifest; False where the song cannot be read."""
@@ -76,11 +85,18 @@ class SongSeparator:
             song = file_sha256(job.song.path)
         except AudioError:
             return False
-        header = self.model.header
-        key = finished_key(song, None if header is None else header.sha256, self.options.of_the_result())
+        models = [record.sha256 for record in model_records(self.model, None)]
+        key = finished_key(song, models, self.options.of_the_result())
         return is_finished(job.manifest, key, job.targets)
 
-    def separate(self, job: Job, progress: Progress | None = None, source: Source | None = None) -> SeparationResult:
+    def separate(
+        self,
+        job: Job,
+        progress: Progress | None = None,
+        *,
+        source: Source | None = None,
+        pipe: BinaryIO | None = None,
+    ) -> SeparationResult:
         """Separate one song.
 
         Args:
@@ -88,6 +104,7 @@ class SongSeparator:
             progress: called as the song advances; an exception that it raises ends the work and removes what was
                 written.
             source: where the samples come from, if not from the song's file.
+            pipe: takes the only stem as WAV in place of a file.
 
         Raises:
             AudioError: the song is missing, cannot be decoded, or holds NaN.
@@ -96,17 +113,27 @@ class SongSeparator:
             OutOfMemoryError: not even a short segment fits the device's memory.
         """
         source = FileSource(job.song.path) if source is None else source
-        layout = parse_layout(self.options.channel_layout, source.info.channels)
+        layout = parse_layout(self.options.channel_layout, source.info.channels, source.info.layout)
         segment, overlap = self.segment, self.overlap
         for halving in range(_SEGMENT_HALVINGS + 1):
-            geometry = (segment >> halving, overlap >> halving)
+            run = SongRun(
+                self.model,
+                source,
+                job,
+                self.plan,
+                self.options,
+                layout,
+                segment >> halving,
+                overlap >> halving,
+                self.model_source,
+                pipe,
+            )
             try:
-                run = SongRun(self.model, source, job, self.plan, self.options, layout, geometry, self.model_source)
                 return run.run(progress)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                _log.warning("%s: out of memory with segments of %d samples", job.song.path, geometry[0])
+                _log.warning("%s: out of memory with segments of %d samples", job.song.path, run.segment)
         least = segment >> _SEGMENT_HALVINGS
         raise OutOfMemoryError(f"{job.song.path}: out of memory even with segments of {least} samples")
 

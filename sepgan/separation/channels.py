@@ -1,7 +1,7 @@
 """Which channels of a song a stereo model sees together.
 
-Pairs of a left and a right channel are separated together, all others alone. `auto` takes the order of channels of WAV,
-FLAC and FFmpeg for 1 to 8 channels:
+Pairs of a left and a right channel are separated together, all others alone. `auto` takes what the file says of its
+channels; where it says nothing, the order of WAVE files for 1 to 8 channels:
 
 | channels | order | together |
 | --- | --- | --- |
@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sepgan.audio_layout import speakers
 from sepgan.errors import UsageError
 from sepgan.streaming import Separate
 
@@ -48,13 +49,14 @@ _ALONE = {"FC", "C", "LFE", "LFE2", "BC", "CS", "S", "TC", "TFC", "TBC", "M"}
 _NAMES = {*_MATES, *_MATES.values(), *_ALONE}
 
 
-def parse_layout(text: str, channels: int) -> Layout:
+def parse_layout(text: str, channels: int, declared: str | None = None) -> Layout:
     """Read a channel layout.
 
     Args:
         text: "auto" (the table above), "mono" (each channel alone), names of all channels in the order of the file such
             as "L,C,R,Ls,Rs,LFE", or groups of channels counted from 1 such as "1+3,2,4+5,6".
         channels: of the song.
+        declared: what the file says of its channels, such as "5.1(side)"; for "auto".
 
     Raises:
         UsageError: the text is neither, or does not fit the number of channels.
@@ -65,7 +67,7 @@ def parse_layout(text: str, channels: int) -> Layout:
     ((0, 2), (1,), (3, 4), (5,))
     """
     if text == "auto":
-        text = _WAVE_ORDER.get(channels, "mono")
+        text = _WAVE_ORDER.get(channels, "mono") if declared is None else ",".join(speakers(declared))
     if text == "mono":
         return tuple((channel,) for channel in range(channels))
     groups = [group.strip().split("+") for group in text.upper().split(",")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sepgan.audio import probe
-from sepgan.audio_writer import BITS, LOSSY
+from sepgan.audio_formats import BITS, FORMATS, plan_output
 from sepgan.errors import SepganError
 from sepgan.separation.batch import SongSeparator
 from sepgan.separation.channels import parse_layout
@@ -64,7 +64,15 @@ def _look(separator: SongSeparator, job: Job, segment_s: dict[int, float]) -> Fo
             return Forecast(job, None, None, None, True, None)
         require_free(job, options)
         info = probe(job.song.path)
-        layout = parse_layout(options.channel_layout, info.channels)
+        layout = parse_layout(options.channel_layout, info.channels, info.layout)
+        plan_output(
+            options.file_format,
+            options.subtype,
+            info.sample_rate,
+            info.channels,
+            bitrate=options.bitrate_kbps,
+            layout=info.layout,
+        )
     except SepganError as error:
         return Forecast(job, None, None, None, False, error)
     seconds = info.duration_s
@@ -78,7 +86,7 @@ def _look(separator: SongSeparator, job: Job, segment_s: dict[int, float]) -> Fo
     if groups not in segment_s:
         segment_s[groups] = groups * _time_segment(separator)
     hop_s = (separator.segment - separator.overlap) / model.sample_rate
-    if options.file_format in LOSSY:
+    if FORMATS[options.file_format].lossy:
         rate = (options.bitrate_kbps or _LOSSY_KBPS) * 125 * (info.channels + 1) // 2
     else:
         rate = info.sample_rate * info.channels * (BITS.get(options.subtype) or 32) // 8

@@ -6,31 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sepgan.audio_formats import AUDIO_SUFFIXES
 from sepgan.errors import AudioError, UsageError
 
-# What a folder is searched for; a file that is named itself may be called anything.
-SUFFIXES = frozenset(
-    {
-        *(
-            ".wav",
-            ".wave",
-            ".bwf",
-            ".w64",
-            ".rf64",
-            ".aif",
-            ".aiff",
-            ".aifc",
-            ".caf",
-            ".au",
-            ".flac",
-            ".alac",
-            ".wv",
-            ".ape",
-        ),
-        *(".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"),
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"),
-    }
-)
 _LISTS_ARE_SMALL = 64 * 2**20  # bytes; a longer file is not a list but a song behind an @
 
 
@@ -108,7 +86,7 @@ def _from_folder(root: Path, skipped: Path | None) -> Iterator[Song]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != skipped)
         for name in sorted(files):
             # Names with a dot in front are hidden, or the second halves of files that a Mac has copied.
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
                 count += 1
                 yield Song(here / name, here.relative_to(root))
     if not count:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sepgan.errors import AudioError, UsageError
+from sepgan.separation.blocks import Model
 
 SCHEMA_VERSION: Literal[2] = 2
 
@@ -35,9 +36,9 @@ class InputRecord(_Record):
 
 
 class ModelRecord(_Record):
-    """The model, and how it was asked for."""
+    """A model, and how it was asked for."""
 
-    source: str | None  # name or path, as given; None where the model did not come from a file
+    source: str | None  # name or path, as given; null where the model did not come from a file
     name: str | None
     sha256: str | None
     licence: str | None
@@ -92,7 +93,7 @@ class Manifest(_Record):
 
     schema_version: Literal[2] = SCHEMA_VERSION
     input: InputRecord
-    model: ModelRecord
+    models: tuple[ModelRecord, ...]  # one, or those of an ensemble
     options: dict[str, Any]  # those that decide what a stem holds
     engine: EngineRecord
     stems: dict[str, StemRecord]
@@ -158,7 +159,7 @@ def is_finished(manifest_path: Path, key: Mapping[str, Any], targets: Mapping[st
         manifest = read_manifest(manifest_path)
     except (AudioError, UsageError):
         return False
-    if finished_key(manifest.input.sha256, manifest.model.sha256, manifest.options) != key:
+    if finished_key(manifest.input.sha256, [model.sha256 for model in manifest.models], manifest.options) != key:
         return False
     if set(manifest.stems) != set(targets):
         return False
@@ -171,10 +172,34 @@ def is_finished(manifest_path: Path, key: Mapping[str, Any], targets: Mapping[st
     return True
 
 
-def finished_key(input_sha256: str | None, model_sha256: str | None, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def finished_key(
+    input_sha256: str | None, models_sha256: Sequence[str | None], options: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """What decides whether two separations are the same; what has no sha256 is like nothing else."""
     # NaN is equal to no other NaN but to itself, hence new ones.
-    return {"input": input_sha256 or float("nan"), "model": model_sha256 or float("nan"), "options": dict(options)}
+    models = [sha256 or float("nan") for sha256 in models_sha256]
+    return {"input": input_sha256 or float("nan"), "models": models, "options": dict(options)}
+
+
+def model_records(model: Model, source: str | None) -> tuple[ModelRecord, ...]:
+    """What is written down of a model, or of each of an ensemble.
+
+    Args:
+        model: the model.
+        source: name or path as it was given, of an ensemble those of all with commas between.
+    """
+    headers = list(getattr(model, "headers", ())) or [model.header]
+    sources = [None] * len(headers) if source is None else source.split(",") if len(headers) > 1 else [source]
+    return tuple(
+        ModelRecord(
+            source=place,
+            name=None if header is None else header.name,
+            sha256=None if header is None else header.sha256,
+            licence=None if header is None else header.licence,
+            sample_rate=model.sample_rate,
+        )
+        for header, place in zip(headers, sources, strict=True)
+    )
 
 
 def run_record(audio_s: float, wall_s: float) -> RunRecord:

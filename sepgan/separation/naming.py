@@ -45,7 +45,9 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The folder that holds all files of the song, perhaps with those of others."""
+        """The folder that holds all files of the song, perhaps with those of others; the current one without files."""
+        if not self.targets:
+            return Path()
         return Path(os.path.commonpath([path.parent for path in self.targets.values()]))
 
 

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sepgan.errors import AudioError, CheckpointError, UsageError
 from sepgan.separation.batch import SongSeparator
 from sepgan.separation.blocks import Model
 from sepgan.separation.inputs import Song
-from sepgan.separation.manifest import Manifest, file_sha256, read_manifest, run_record
+from sepgan.separation.manifest import Manifest, file_sha256, model_records, read_manifest, run_record
 from sepgan.separation.options import SeparationOptions
 from sepgan.separation.song import Progress
 
@@ -58,18 +58,17 @@ def verify(
     path = Path(manifest_path)
     manifest = read_manifest(path)
     song = path.parent / manifest.input.path
-    if manifest.input.sha256 is None or manifest.model.sha256 is None:
+    recorded = [record.sha256 for record in manifest.models]
+    if manifest.input.sha256 is None or None in recorded:
         raise UsageError(f"{path} tells of a song from a pipe or a model from no file: that run cannot be repeated")
     if not song.is_file():
         raise AudioError(f"{path} tells of {song}, which is not there; put the song back")
     if file_sha256(song) != manifest.input.sha256:
         raise AudioError(f"{song} is not the song that {path} tells of: its sha256 has changed")
-    header = model.header
-    if header is None or header.sha256 != manifest.model.sha256:
-        found = "a model from no file" if header is None else f"{header.sha256[:12]}..."
+    found = [record.sha256 for record in model_records(model, None)]
+    if found != recorded:
         raise CheckpointError(
-            f"{path} was made by model {manifest.model.name!r}, sha256 {manifest.model.sha256[:12]}..., this is "
-            f"{found}; name that model with --model"
+            f"{path} was made by model {_names(recorded)}, this is {_names(found)}; name that model with --model"
         )
     options = SeparationOptions.from_plain(
         {**manifest.options, "segment": manifest.engine.segment, "overlap": manifest.engine.overlap}
@@ -85,6 +84,10 @@ def verify(
         if unexpected := set(fresh.paths) - set(manifest.stems):
             differences |= {stem: "the manifest does not name it" for stem in unexpected}
     return Verification(path, differences, _elsewhere(manifest))
+
+
+def _names(sha256s: Sequence[str | None]) -> str:
+    return " + ".join("from no file" if sha256 is None else f"{sha256[:12]}..." for sha256 in sha256s)
 
 
 def _difference(written: Path, recorded_sha256: str, fresh: Path | None) -> str:
