@@ -10,6 +10,7 @@ from sepgan.recipe.adversary import AdversaryRecipe
 from sepgan.recipe.data import DataRecipe
 from sepgan.recipe.networks import FrontendRecipe, GeneratorRecipe
 from sepgan.recipe.section import Section
+from sepgan.recipe.toy import ToyRecipe
 from sepgan.recipe.training import TrainRecipe
 
 MUSDB_STEMS = ("drums", "bass", "other", "vocals")
@@ -28,6 +29,7 @@ class Recipe(Section):
     adversary: AdversaryRecipe = AdversaryRecipe()
     data: DataRecipe = DataRecipe()
     train: TrainRecipe = TrainRecipe()
+    toy: ToyRecipe | None = Field(None, description="what is trained in place of music")
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

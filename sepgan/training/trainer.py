@@ -14,6 +14,8 @@ from sepgan.training.devices import start
 from sepgan.training.loop import Loop, Progress, make_folder
 from sepgan.training.requests import Requests
 from sepgan.training.separation import SeparationTask
+from sepgan.training.task import Task
+from sepgan.training.toys import ToyTask
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def open_run(
     make_folder(out)
     fabric = start(device, recipe.train.precision)
     torch.manual_seed(recipe.seed)  # of the first weights, equal on all processes
-    task = SeparationTask(recipe, fabric, out, roots)
+    task: Task = ToyTask(recipe, fabric) if recipe.toy else SeparationTask(recipe, fabric, out, roots)
     return Loop(task, fabric, recipe.train, seed=recipe.seed, out=out, progress=progress, requests=requests)
 
 

@@ -1,0 +1,5 @@
+"""Toys: the adversary without music, trained by the same loop."""
+
+from sepgan.training.toys.task import ToyTask
+
+__all__ = ["ToyTask"]
