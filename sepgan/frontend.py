@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sepgan.errors import RecipeError
 from sepgan.recipe import FrontendRecipe
@@ -54,6 +55,58 @@ class Stft(nn.Module):
         waveform = torch.istft(flat, self.n_fft, self.hop_length, window=self.window, center=True, length=length)
         return waveform.reshape(*spectrum.shape[:-2], length)
 
+    def frames(self, waveform: Tensor) -> Tensor:
+        """Transform `[..., T]` to `[..., N, F]`: the same numbers as `forward`, frame after frame in memory."""
+        half = self.n_fft // 2
+        framed = functional.pad(waveform, (half, half)).unfold(-1, self.n_fft, self.hop_length)
+        spectrum: Tensor = torch.fft.rfft(framed * self.window)
+        return spectrum
+
+
+class OverlapAdd:
+    """The inverse of a transform, fed with some frames at a time, so that no whole spectrum of a stem is ever held.
+
+    Large blocks of memory are what it saves: the system clears them anew each time, and on a CPU that takes longer than
+    the arithmetic. Equal to `Stft.inverse` up to rounding.
+
+    Args:
+        stft: The transform.
+        shape: Leading axes of the waveforms.
+        frames: How many there will be, N.
+
+    Shape:
+        `add`: `[*shape, n, F]`; `waveform`: `[*shape, length]`.
+    """
+
+    def __init__(self, stft: Stft, shape: tuple[int, ...], frames: int) -> None:
+        self._stft = stft
+        self._parts = -(-stft.n_fft // stft.hop_length)  # hops that a window covers, the last perhaps in part
+        # Row after row of one hop each: a frame adds to as many rows as it has parts.
+        self._rows = stft.window.new_zeros(*shape, frames + self._parts - 1, stft.hop_length)
+
+    def add(self, spectrum: Tensor, first: int, place: tuple[int | slice, ...] = ()) -> None:
+        """Add the frames `[..., n, F]` that begin with number `first`, at one place of the leading axes."""
+        waveforms = torch.fft.irfft(spectrum, n=self._stft.n_fft)
+        self._scatter(self._rows[place] if place else self._rows, waveforms, self._stft.window, first)
+
+    def waveform(self, length: int) -> Tensor:
+        """Return what has been added up, divided by the summed squared window."""
+        window, half = self._stft.window, self._stft.n_fft // 2
+        frames = self._rows.shape[-2] - self._parts + 1
+        weight = torch.zeros_like(self._rows[(0,) * (self._rows.ndim - 2)])
+        self._scatter(weight, window.expand(frames, -1), window, 0)
+        inside = slice(half, half + length)
+        return self._rows.flatten(-2)[..., inside] / weight.flatten()[inside]
+
+    def _scatter(self, rows: Tensor, frames: Tensor, window: Tensor, first: int) -> None:
+        """Add windowed frames `[..., n, n_fft]` to rows `[..., N + parts - 1, hop]`."""
+        hop, count = self._stft.hop_length, frames.shape[-2]
+        for part in range(self._parts):
+            piece = slice(part * hop, min((part + 1) * hop, self._stft.n_fft))
+            width = piece.stop - piece.start
+            row = slice(first + part, first + part + count)
+            rows[..., row, :width].addcmul_(frames[..., piece], window[piece])
+
 
 class LinearBands(nn.Module):
     """The lowest `bands` bins as they are; masks above them repeat the mean of the highest ones.
@@ -83,6 +136,13 @@ class LinearBands(nn.Module):
         top = masks[..., -self.TOP_MASKS :, :].mean(-2, keepdim=True)
         return torch.cat([masks, top.expand(*masks.shape[:-2], missing, masks.shape[-1])], dim=-2)
 
+    def to_frames(self, masks: Tensor) -> Tensor:
+        """Extend masks to all bins, frame after frame: `[..., bands, N] -> [..., N, F]`."""
+        extended = masks.new_empty(*masks.shape[:-2], masks.shape[-1], self.n_bins)
+        extended[..., : self.bands] = masks.transpose(-1, -2)
+        extended[..., self.bands :] = masks[..., -self.TOP_MASKS :, :].mean(-2).unsqueeze(-1)
+        return extended
+
     def centres_hz(self, sample_rate: int) -> Tensor:
         """Centre frequency of each band in Hz, `[bands]`."""
         return torch.arange(self.bands) * sample_rate / (2 * (self.n_bins - 1))
@@ -106,6 +166,10 @@ class MelBands(nn.Module):
 
     weights: Tensor
     spread: Tensor
+    lower: Tensor
+    upper: Tensor
+    lower_share: Tensor
+    upper_share: Tensor
 
     def __init__(self, sample_rate: int, n_fft: int, bands: int) -> None:
         super().__init__()
@@ -118,7 +182,15 @@ class MelBands(nn.Module):
         spread[0, 0] += float(cover[0] == 0)
         spread[-1, -1] += float(cover[-1] == 0)
         self.register_buffer("weights", weights, persistent=False)
-        self.register_buffer("spread", spread / spread.sum(1, keepdim=True), persistent=False)
+        spread /= spread.sum(1, keepdim=True)
+        self.register_buffer("spread", spread, persistent=False)
+        lower = (spread > 0).int().argmax(1)
+        upper = (lower + 1).clamp_max(bands - 1)
+        lower_share = spread.gather(1, lower[:, None])
+        self.register_buffer("lower", lower, persistent=False)
+        self.register_buffer("upper", upper, persistent=False)
+        self.register_buffer("lower_share", lower_share, persistent=False)
+        self.register_buffer("upper_share", 1.0 - lower_share, persistent=False)
 
     def forward(self, bins: Tensor) -> Tensor:
         """Weighted sums of bins: `[..., F, N] -> [..., bands, N]`."""
@@ -127,6 +199,15 @@ class MelBands(nn.Module):
     def to_bins(self, masks: Tensor) -> Tensor:
         """Masks over bands to masks over bins: `[..., bands, N] -> [..., F, N]`."""
         return torch.matmul(self.spread, masks)
+
+    def to_frames(self, masks: Tensor) -> Tensor:
+        """Masks over bands to masks over bins, frame after frame: `[..., bands, N] -> [..., N, F]`.
+
+        At most two triangles cover a bin, so two looked-up rows do what `to_bins` does with a whole matrix.
+        """
+        spread = torch.index_select(masks, -2, self.lower) * self.lower_share
+        spread.addcmul_(torch.index_select(masks, -2, self.upper), self.upper_share)
+        return spread.transpose(-1, -2).contiguous()
 
     def centres_hz(self, sample_rate: int) -> Tensor:
         """Centre frequency of each band in Hz, `[bands]`."""

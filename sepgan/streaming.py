@@ -14,29 +14,32 @@ import torch
 from torch import Tensor
 
 Separate = Callable[[Tensor], Tensor]
-"""A mixture `[1, C, T]` in, stems `[1, S, C, T]` out."""
+"""Mixtures `[B, C, T]` in, stems `[B, S, C, T]` out."""
 
 
 def separate_stream(
-    function: Separate, blocks: Iterable[npt.NDArray[np.float32]], *, segment: int, overlap: int
+    function: Separate, blocks: Iterable[npt.NDArray[np.float32]], *, segment: int, overlap: int, batch: int = 1
 ) -> Iterator[Tensor]:
     """Separate a stream of blocks and give the stems as they are ready.
 
     The function always sees whole segments: the last one is padded with zeros and its result cut again. Blocks are
-    taken only as they are needed, so that never more than a segment and two blocks are held.
+    taken only as they are needed, so that never more than a batch of segments and two blocks are held.
 
     Args:
-        function: separates one segment.
+        function: separates a batch of segments.
         blocks: waveforms `[C, n]`, n >= 1, of any lengths.
-        segment: samples that the function is given at once.
+        segment: samples of what the function is given.
         overlap: samples that neighbouring segments share; at most half a segment.
+        batch: segments that the function is given at once, the last time perhaps fewer.
 
     Yields:
         Stems `[S, C, n]`; together they are as long as the blocks.
 
     Raises:
-        ValueError: the overlap is negative or longer than half a segment.
+        ValueError: the overlap is negative or longer than half a segment, or the batch is empty.
     """
+    if batch < 1:
+        raise ValueError(f"a batch needs at least one segment, got {batch}")
     if not 0 <= overlap <= segment // 2:
         raise ValueError(
             f"an overlap of {overlap} samples needs segments of at least {2 * overlap}; they have {segment}"
@@ -44,20 +47,39 @@ def separate_stream(
     hop = segment - overlap
     fade = crossfade(overlap)
     earlier: Tensor | None = None  # the end of the last segment, not given out yet
-    for samples, is_last in _segments(blocks, segment, hop):
-        padded = np.zeros((1, samples.shape[0], segment), np.float32)
-        padded[0, :, : samples.shape[1]] = samples
-        with torch.inference_mode():
-            stems = function(torch.from_numpy(padded))[0]
-            if earlier is not None and overlap:
+    for samples, stems, is_last in _separated(function, _segments(blocks, segment, hop), segment, batch):
+        begin = 0
+        if earlier is not None and overlap:
+            with torch.inference_mode():
                 later = stems[..., :overlap]
-                stems = torch.cat((torch.lerp(earlier, later, fade.to(later)), stems[..., overlap:]), dim=-1)
+                faded = torch.lerp(earlier, later, fade.to(later))
+            yield faded
+            begin = overlap
         if is_last:
             # More than `overlap` samples are left here, or the segment before would have been the last.
-            yield stems[..., : samples.shape[1]]
+            yield stems[..., begin:samples]
         else:
-            yield stems[..., :hop]
+            if hop > begin:  # at an overlap of half a segment the cross-fades touch
+                yield stems[..., begin:hop]
             earlier = stems[..., hop:]
+
+
+def _separated(
+    function: Separate, segments: Iterable[tuple[npt.NDArray[np.float32], bool]], segment: int, batch: int
+) -> Iterator[tuple[int, Tensor, bool]]:
+    """Separate some segments at a time; give the length of each, its stems, and whether it is the last."""
+    held: list[tuple[npt.NDArray[np.float32], bool]] = []
+    for samples, is_last in segments:
+        held.append((samples, is_last))
+        if len(held) < batch and not is_last:
+            continue
+        padded = np.zeros((len(held), samples.shape[0], segment), np.float32)
+        for item, (part, _) in zip(padded, held, strict=True):
+            item[:, : part.shape[1]] = part
+        with torch.inference_mode():
+            batched = function(torch.from_numpy(padded))
+        yield from ((part.shape[1], stems, last) for (part, last), stems in zip(held, batched, strict=True))
+        held = []
 
 
 def separate_array(function: Separate, waveform: Tensor, *, segment: int, overlap: int) -> Tensor:

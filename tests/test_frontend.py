@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sepgan.errors import RecipeError
-from sepgan.frontend import LinearBands, MelBands, Stft, build_bands, mel_weights
+from sepgan.frontend import LinearBands, MelBands, OverlapAdd, Stft, build_bands, mel_weights
 from sepgan.recipe import FrontendRecipe, from_dict
 from sepgan.separator import Separator
 from tests import synth
@@ -159,3 +159,29 @@ def test_tables_follow_the_module_and_stay_out_of_checkpoints() -> None:
         assert all(buffer.dtype == torch.float64 for buffer in module.buffers())
         module.to("meta")
         assert all(buffer.device.type == "meta" for buffer in module.buffers())
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    samples=st.integers(1, 6000),
+    sizes=st.sampled_from([(64, 16), (512, 128), (600, 200), (1000, 313)]),
+    at_once=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
+def test_overlap_add_gives_back_the_waveform(samples: int, sizes: tuple[int, int], at_once: int, seed: int) -> None:
+    waveform = torch.randn(2, 3, samples, generator=torch.Generator().manual_seed(seed))
+    stft = Stft(*sizes)
+    frames = stft.frames(waveform)
+    assert error_db(stft(waveform), frames.mT) <= SAME_SPECTRUM_DB
+    canvas = OverlapAdd(stft, (2, 3), frames.shape[-2])
+    for first in range(0, frames.shape[-2], at_once):
+        part = slice(first, first + at_once)
+        canvas.add(frames[0, :, part], first, (0,))
+        canvas.add(frames[1, :, part], first, (1,))
+    assert error_db(waveform, canvas.waveform(samples)) <= ROUND_TRIP_DB
+
+
+@pytest.mark.parametrize("bands", [LinearBands(257, 100), LinearBands(257, 257), MelBands(44100, 2048, 80)])
+def test_masks_come_to_frames_as_to_bins(bands: LinearBands | MelBands) -> None:
+    masks = torch.rand(2, 3, bands.bands, 11, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(bands.to_frames(masks), bands.to_bins(masks).mT, rtol=0, atol=SAME_WEIGHTS)

@@ -20,6 +20,7 @@ FLOORS = {
     "frontend": 1,
     "features": 1,
     "streaming": 1,
+    "wiener": 1,
     "checkpoint": 1,
     "models": 2,
     "data": 2,
@@ -37,6 +38,8 @@ SAME_ROOM = {
     "stem_writer": "audio",
     "resampling": "audio",
     "model_library": "separator",
+    "engine": "separator",
+    "ensemble": "separator",
 }  # and all files named `<room>_...`: see _room_of
 ALLOWED_SIDEWAYS = {("recipe", "errors"), ("training", "evaluation")}  # validation scores with the evaluator's metrics
 

@@ -153,3 +153,25 @@ def test_neighbours_meet_without_a_step() -> None:
     stems = separate_array(louder_each_time, torch.ones(1, 2000), segment=500, overlap=125)
     largest_step = float(stems.diff(dim=-1).abs().max())
     assert largest_step < 1.6 / 125  # the steepest point of a raised cosine: pi / 2 over the overlap
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+@pytest.mark.parametrize("length", [1, 99, 100, 101, 475, 700])
+def test_batches_of_segments_change_nothing(batch: int, length: int) -> None:
+    seen: list[int] = []
+
+    def counting(mixture: Tensor) -> Tensor:
+        seen.append(mixture.shape[0])
+        return position_dependent(mixture)
+
+    blocks = np.array_split(waveform(length).numpy(), min(length, 7), axis=1)
+    alone = torch.cat(list(separate_stream(position_dependent, blocks, segment=100, overlap=25)), dim=-1)
+    together = torch.cat(list(separate_stream(counting, blocks, segment=100, overlap=25, batch=batch)), dim=-1)
+    assert torch.equal(together, alone)
+    assert max(seen) <= batch
+    assert len(seen) == -(-sum(seen) // batch)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="a batch needs at least one segment, got 0"):
+        list(separate_stream(identity, [waveform(5).numpy()], segment=4, overlap=1, batch=0))

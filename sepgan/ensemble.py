@@ -1,0 +1,104 @@
+"""Several models as one: each stem is the weighted mean of the estimates of the models that have it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sepgan.checkpoint import CheckpointHeader
+from sepgan.engine import Engine, Groups, Layout
+from sepgan.errors import UsageError
+
+
+class Ensemble:
+    """Several engines that are used like one.
+
+    It has the stems of the first model. The residual stem is what the means of all others leave of the mixture, so the
+    stems sum to it also where the models have different ones: an added model of vocals and accompaniment improves the
+    vocals of four stems, and its accompaniment is not used.
+
+    Args:
+        engines: One or more, of one sample rate.
+        weights: Of each engine; None for equal ones.
+
+    Raises:
+        UsageError: The sample rates differ, the weights do not fit, or a model has no stem of the first one's.
+    """
+
+    def __init__(self, engines: Sequence[Engine], weights: Sequence[float] | None = None) -> None:
+        if not engines:
+            raise UsageError("an ensemble needs at least one model")
+        first = engines[0]
+        self.weights = tuple(1.0 for _ in engines) if weights is None else tuple(weights)
+        if len(self.weights) != len(engines):
+            raise UsageError(f"{len(engines)} models need as many weights, got {len(self.weights)}")
+        if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
+            raise UsageError(f"weights of an ensemble must be above 0, got {', '.join(map(str, self.weights))}")
+        for engine in engines[1:]:
+            if engine.sample_rate != first.sample_rate:
+                raise UsageError(
+                    f"an ensemble needs models of one sample rate, got {first.sample_rate} and {engine.sample_rate} Hz"
+                )
+            if not set(engine.stems) & (set(first.stems) - {first.residual_stem}):
+                raise UsageError(
+                    f"a model with the stems {', '.join(engine.stems)} adds nothing to {', '.join(first.stems)}"
+                )
+        self.engines = tuple(engines)
+        self.options = first.options
+        self.stems = first.stems
+        self.sample_rate = first.sample_rate
+        self.residual_stem = first.residual_stem
+        self.segment = first.segment
+        self.overlap = max(engine.overlap for engine in engines)
+
+    @property
+    def header(self) -> CheckpointHeader | None:
+        """What the file of the first model says of it."""
+        return self.engines[0].header
+
+    @property
+    def headers(self) -> tuple[CheckpointHeader, ...]:
+        """What the files of all models say of them."""
+        return tuple(header for engine in self.engines for header in engine.headers)
+
+    @property
+    def precision_error_db(self) -> float | None:
+        """The worst of all engines, where it is known of any."""
+        return max((e.precision_error_db for e in self.engines if e.precision_error_db is not None), default=None)
+
+    def excerpt_samples(self, seconds: float) -> int:
+        """Return a length near `seconds` that suits the first model."""
+        return self.engines[0].excerpt_samples(seconds)
+
+    def batch_for(self, segment: int, channels: int) -> int:
+        """Return how many segments all engines can separate at once."""
+        return min(engine.batch_for(segment, channels) for engine in self.engines)
+
+    def __call__(self, mixture: Tensor, /) -> Tensor:
+        """Separate `[B, C, T]` into all stems `[B, S, C, T]`."""
+        return self.separate(mixture)
+
+    @torch.inference_mode()
+    def separate(self, mixture: Tensor, groups: Groups | None = None, layout: Layout | None = None) -> Tensor:
+        """Separate a mixture into sums of stems, as `Engine.separate` does."""
+        groups = [(stem,) for stem in self.stems] if groups is None else groups
+        asked = {stem for group in groups for stem in group}
+        needs_all = self.residual_stem in asked
+        needed = [stem for stem in self.stems if stem != self.residual_stem and (needs_all or stem in asked)]
+        means: dict[str, Tensor] = {}
+        totals = dict.fromkeys(needed, 0.0)
+        for engine, weight in zip(self.engines, self.weights, strict=True):
+            shared = [stem for stem in needed if stem in engine.stems]
+            if not shared:
+                continue
+            estimates = engine.separate(mixture, [(stem,) for stem in shared], layout)
+            for stem, estimate in zip(shared, estimates.unbind(1), strict=True):
+                totals[stem] += weight
+                means[stem] = estimate * weight if stem not in means else means[stem] + estimate * weight
+        means = {stem: mean / totals[stem] for stem, mean in means.items()}
+        if needs_all:
+            means[self.residual_stem] = mixture.cpu() - sum(means.values(), torch.zeros(()))
+        return torch.stack([torch.stack([means[stem] for stem in group]).sum(0) for group in groups], dim=1)
