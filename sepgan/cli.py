@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sepgan import __version__
+from sepgan.cli_data import data_app
 from sepgan.cli_eval import evaluate
 from sepgan.cli_models import models_app
 from sepgan.cli_separate import separate
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Split songs into stems that sum to the song, train the models that do so adversarially, and measure both.",
 )
+app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.command()(separate)
 app.command()(train)

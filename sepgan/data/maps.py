@@ -56,7 +56,7 @@ def maps(root: Path, split: str) -> list[Track]:
         DatasetError: The folder is absent, the split unknown, or there is no recording of it.
     """
     require_root(root)
-    members = _configurations(split)
+    members = configurations_of(split)
     tracks = [track for name in members for track in _recordings(root, name, split)]
     excluded = set(RECORDED) - set(members)
     if split == "train":
@@ -179,7 +179,12 @@ def note_files(track: Track) -> tuple[Path, Path]:
     return source.path.with_suffix(".txt"), source.path.with_suffix(".mid")
 
 
-def _configurations(split: str) -> tuple[str, ...]:
+def configurations_of(split: str) -> tuple[str, ...]:
+    """Return the pianos in a split.
+
+    Raises:
+        DatasetError: There is no such split.
+    """
     known = {
         "train": tuple(name for name in SYNTHESISED if name != HELD_OUT),
         "valid": (HELD_OUT,),

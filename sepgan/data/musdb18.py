@@ -71,14 +71,25 @@ def musdb18hq(root: Path, split: str) -> list[Track]:
     Raises:
         DatasetError: The folder is absent, the split unknown, a song incomplete, or there is no song.
     """
+    tracks = songs_hq(root, split)
+    for track in tracks:
+        missing = [stem for stem in STREAMS[1:] if stem not in track.stems]
+        if missing:
+            raise DatasetError(f"'{track.name}' lacks {', '.join(missing)}: MUSDB18-HQ songs have four stems")
+    return tracks
+
+
+def songs_hq(root: Path, split: str) -> list[Track]:
+    """Songs of MUSDB18-HQ with those of the four stems that are there.
+
+    Raises:
+        DatasetError: The folder is absent, the split unknown, or there is no song.
+    """
     base = _base(root, split)
     tracks = []
     for track in folder(base, ""):
-        missing = [stem for stem in STREAMS[1:] if stem not in track.stems]
-        if missing:
-            raise DatasetError(f"'{base / track.name}' lacks {', '.join(missing)}: MUSDB18-HQ songs have four stems")
         # Some copies hold further sums, such as an accompaniment; they would count twice in a mixture.
-        stems = {stem: track.stems[stem] for stem in STREAMS[1:]}
+        stems = {stem: track.stems[stem] for stem in STREAMS[1:] if stem in track.stems}
         tracks.append(_song(track.name, split, stems, track.mixture))
     return _select(tracks, split, f"no track in '{base}': expected <song>/<stem>.wav")
 
