@@ -100,10 +100,10 @@ class StemFileWriter:
         """
         with output_errors(self.path):
             self._encoder.close()
+            require_frames(self._temporary, self.path, self._plan, self._frames)
             write_tags(self._temporary, self._tags, self._plan.format.name)
             with self._temporary.open("r+b") as file:
                 _add_stem_box(file, self._stems)
-            require_frames(self._temporary, self.path, self._plan, self._frames)
             self._temporary.replace(self.path)
 
     def abort(self) -> None:

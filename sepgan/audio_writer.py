@@ -148,9 +148,9 @@ class AudioWriter:
             self._resampler = None
         with output_errors(self.path):
             self._encoder.close()
+            require_frames(self._temporary, self.path, self.plan, self._frames)
             finish_file(self._temporary, self.plan)
             write_tags(self._temporary, self._tags, self._tag_format)
-            require_frames(self._temporary, self.path, self.plan, self._frames)
             self._temporary.replace(self.path)
 
     def abort(self) -> None:
