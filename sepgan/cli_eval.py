@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,56 +15,98 @@ from sepgan.console import Reporter, Style
 from sepgan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from sepgan.evaluation.evaluate import Options, Progress
+    from sepgan.evaluation.evaluate import Progress
+    from sepgan.evaluation.frechet import Embedder
     from sepgan.evaluation.gate import Baseline, Condition
+    from sepgan.evaluation.metrics import SilenceRule
+    from sepgan.evaluation.museval_json import MusevalTrack
+    from sepgan.evaluation.options import Options
     from sepgan.evaluation.report import Report
+    from sepgan.evaluation.sisec import Table
+    from sepgan.evaluation.statistics import Method
 
 GATE_FAILED = 1
 
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")]
+References = Annotated[Path | None, typer.Option(help="True stems: <track>/<stem>.<ext>.")]
+Estimates = Annotated[
+    list[str] | None, typer.Option(metavar="[NAME=]DIR", help="Estimated stems, named alike; again for another.")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-n", metavar="[NAME=]MODEL", help="Separate and score; again for another."),
+]
+Dataset = Annotated[str | None, typer.Option(help="musdb18, musdb18hq, folder or pairs.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of the dataset.")]
+Split = Annotated[str, typer.Option(help="Which part of it.")]
+Include = Annotated[str, typer.Option(help="Only tracks whose name matches, for instance 'MDBDrums*'.")]
+MusevalJson = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[NAME=]DIR", help="A system's files by museval, to compare; again for another."),
+]
+WriteMuseval = Annotated[
+    bool, typer.Option("--write-museval", help="Write museval's files too: OUT/museval/<system>/<track>.json.")
+]
+Compare = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Compare the others with this system alone, not every pair.")
+]
+Interval = Annotated[str, typer.Option(help="Bootstrap of the 95 % intervals: 'percentile' or 'bca'.")]
+Sisec = Annotated[Path | None, typer.Option(metavar="CSV", help="SiSEC 2018's scores: tell places in them.")]
+StoredBaseline = Annotated[Path | None, typer.Option(metavar="FILE", help="A scores.json for --fail-if.")]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(metavar="EXPR", help="End with code 1 where, for instance, 'usdr.vocals < -0.1 @ 95%'."),
+]
+JudgedSystem = Annotated[str | None, typer.Option(metavar="NAME", help="Which one --fail-if judges, of several.")]
+Stems = Annotated[str | None, typer.Option("--stems", help="Score only these.")]
+IgnoreExtra = Annotated[bool, typer.Option("--ignore-extra", help="Leave out estimates that have no reference.")]
+MixtureTolerance = Annotated[
+    float, typer.Option(metavar="DB", help="By how much references may miss a mixture's file, relative to it; or inf.")
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        help="csdr, usdr, si_sdr (the default), si_bss, bss_v4, bss_v3, mse, mr_stft, lsd, bleed, leakage, frechet; "
+        "commas between."
+    ),
+]
+Embedding = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="An ONNX model whose embeddings give one more Fréchet distance.")
+]
+EmbeddingRate = Annotated[int, typer.Option(metavar="HZ", help="The sample rate that it expects.")]
+Silence = Annotated[
+    str, typer.Option(help="'reference' leaves out frames with a silent reference, 'museval' does as museval.")
+]
+Oracle = Annotated[bool, typer.Option(help="Score the oracles too: irm, ibm, mwf.")]
+Html = Annotated[bool, typer.Option(help="Write the page to read and listen to.")]
+
 
 def evaluate(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")],
-    references: Annotated[Path | None, typer.Option(help="True stems: <track>/<stem>.<ext>.")] = None,
-    estimates: Annotated[
-        list[str] | None, typer.Option(metavar="[NAME=]DIR", help="Estimated stems, named alike; again for another.")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-n", metavar="[NAME=]MODEL", help="Separate and score; again for another."),
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="musdb18, musdb18hq, folder or pairs.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
-    split: Annotated[str, typer.Option(help="Which part of it.")] = "test",
-    include: Annotated[str, typer.Option(help="Only tracks whose name matches, for instance 'MDBDrums*'.")] = "*",
-    museval_json: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]DIR", help="A system's files by museval, to compare; again for another."),
-    ] = None,
-    write_museval: Annotated[
-        bool, typer.Option("--write-museval", help="Write museval's files too: OUT/museval/<system>/<track>.json.")
-    ] = False,
-    compare: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Compare the others with this system alone, not every pair.")
-    ] = None,
-    sisec: Annotated[Path | None, typer.Option(metavar="CSV", help="SiSEC 2018's scores: tell places in them.")] = None,
-    baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="A scores.json for --fail-if.")] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EXPR", help="End with code 1 where, for instance, 'usdr.vocals < -0.1 @ 95%'."),
-    ] = None,
-    system: Annotated[str | None, typer.Option(metavar="NAME", help="Which one --fail-if judges, of several.")] = None,
-    stems: Annotated[str | None, typer.Option("--stems", help="Score only these.")] = None,
-    ignore_extra: Annotated[
-        bool, typer.Option("--ignore-extra", help="Leave out estimates that have no reference.")
-    ] = False,
-    metrics: Annotated[
-        str | None, typer.Option(help="csdr, usdr, si_sdr (the default), bss_v4, mr_stft, lsd ...; commas between.")
-    ] = None,
-    silence: Annotated[
-        str, typer.Option(help="'reference' leaves out frames with a silent reference, 'museval' does as museval.")
-    ] = "reference",
-    oracle: Annotated[bool, typer.Option(help="Score the ideal ratio mask too.")] = True,
-    html: Annotated[bool, typer.Option(help="Write the page to read and listen to.")] = True,
+    out: Out,
+    references: References = None,
+    estimates: Estimates = None,
+    model: Models = None,
+    dataset: Dataset = None,
+    root: Root = None,
+    split: Split = "test",
+    include: Include = "*",
+    museval_json: MusevalJson = None,
+    write_museval: WriteMuseval = False,
+    compare: Compare = None,
+    interval: Interval = "percentile",
+    sisec: Sisec = None,
+    baseline: StoredBaseline = None,
+    fail_if: FailIf = None,
+    system: JudgedSystem = None,
+    stems: Stems = None,
+    ignore_extra: IgnoreExtra = False,
+    mixture_tolerance: MixtureTolerance = -10.0,
+    metrics: Metrics = None,
+    embedding: Embedding = None,
+    embedding_rate: EmbeddingRate = 16000,
+    silence: Silence = "reference",
+    oracle: Oracle = True,
+    html: Html = True,
     device: Device = "auto",
     progress: ProgressStyle = Style.AUTO,
 ) -> None:
@@ -71,40 +114,25 @@ def evaluate(
 
     With several estimates or models, every pair is compared. With `--museval-json` alone, no audio is needed.
     """
-    from sepgan.evaluation import gate
-    from sepgan.evaluation.evaluate import Options
-    from sepgan.evaluation.measures import DEFAULT_MEASURES, find_measures
-    from sepgan.evaluation.metrics import SilenceRule
-    from sepgan.evaluation.museval_json import read_folder
-    from sepgan.evaluation.sisec import read as read_sisec
+    from sepgan.evaluation.options import Options
 
     set_threads()
     # Everything that a user may have mistyped is read before the work begins.
-    if bool(fail_if) != (baseline is not None):
-        raise UsageError("--fail-if needs --baseline, and the other way round: give both or neither")
-    conditions = [gate.parse(text) for text in fail_if or ()]
-    stored = gate.load_baseline(baseline) if baseline is not None else None
-    if silence not in [rule.value for rule in SilenceRule]:
-        raise UsageError(f"--silence '{silence}' is unknown: choose {' or '.join(rule.value for rule in SilenceRule)}")
-    wanted = names(metrics) if metrics else DEFAULT_MEASURES
-    find_measures(wanted)
+    conditions, stored = _gate(fail_if or (), baseline)
     options = Options(
-        metrics=wanted,
-        silence=SilenceRule(silence),
+        metrics=_metrics(metrics),
+        silence=_silence(silence),
         oracle=oracle,
         device=find_device(device),
         page=html,
-        others={
-            name: read_folder(Path(folder)) for name, folder in _named(museval_json or (), "--museval-json").items()
-        },
+        others=_published(museval_json or ()),
         anchor=compare,
-        published=read_sisec(sisec) if sisec is not None else None,
+        published=_table(sisec),
+        mixture_tolerance_db=_tolerance(mixture_tolerance),
+        embedding=_embedding(embedding, embedding_rate),
+        interval=_interval(interval),
     )
     with Reporter(progress) as reporter:
-
-        def report(done: int, total: int, track: str) -> None:
-            reporter.advance("scoring", done, total)
-
         found = _evaluate(
             out,
             references,
@@ -115,7 +143,7 @@ def evaluate(
             ignore_extra,
             device,
             options,
-            report,
+            lambda done, total, track: reporter.advance("scoring", done, total),
         )
     print(found.table())
     written = [out / "report.md", *([out / "report.html"] if html else [])]
@@ -124,6 +152,64 @@ def evaluate(
     print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
     if stored is not None:
         _judge(found, conditions, stored, system)
+
+
+def _gate(fail_if: Sequence[str], baseline: Path | None) -> tuple[list[Condition], Baseline | None]:
+    from sepgan.evaluation import gate
+
+    if bool(fail_if) != (baseline is not None):
+        raise UsageError("--fail-if needs --baseline, and the other way round: give both or neither")
+    return [gate.parse(text) for text in fail_if], gate.load_baseline(baseline) if baseline is not None else None
+
+
+def _metrics(wanted: str | None) -> tuple[str, ...]:
+    from sepgan.evaluation.measures import DEFAULT_MEASURES, find_measures
+
+    found = tuple(names(wanted)) if wanted else DEFAULT_MEASURES
+    find_measures(found)
+    return found
+
+
+def _silence(rule: str) -> SilenceRule:
+    from sepgan.evaluation.metrics import SilenceRule
+
+    known = [one.value for one in SilenceRule]
+    if rule not in known:
+        raise UsageError(f"--silence '{rule}' is unknown: choose {' or '.join(known)}")
+    return SilenceRule(rule)
+
+
+def _interval(name: str) -> Method:
+    from sepgan.evaluation.statistics import METHODS
+
+    for method in METHODS:
+        if method == name:
+            return method
+    raise UsageError(f"--interval '{name}' is unknown: choose {' or '.join(METHODS)}")
+
+
+def _tolerance(tolerance_db: float) -> float:
+    if math.isnan(tolerance_db):
+        raise UsageError("--mixture-tolerance must be a number of dB or inf, got nan")
+    return tolerance_db
+
+
+def _published(entries: Sequence[str]) -> dict[str, dict[str, MusevalTrack]]:
+    from sepgan.evaluation.museval_json import read_folder
+
+    return {name: read_folder(Path(folder)) for name, folder in _named(entries, "--museval-json").items()}
+
+
+def _table(path: Path | None) -> Table | None:
+    from sepgan.evaluation.sisec import read
+
+    return None if path is None else read(path)
+
+
+def _embedding(path: Path | None, sample_rate: int) -> Embedder | None:
+    from sepgan.evaluation.embedding import OnnxEmbedding
+
+    return None if path is None else OnnxEmbedding(path, sample_rate)
 
 
 def _evaluate(

@@ -107,6 +107,31 @@ def test_places_among_published_systems(true: Path, tmp_path: Path) -> None:
     assert "2 of 3" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_new_metrics_and_options_arrive(true: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything that a track or the set can be scored by, in one report; a wrong mixture ends with its own code."""
+    ours = ("--references", true, "--estimates", true.parent / "a", "--stems", "bass", "--ignore-extra", *FEW[:-1])
+    every = "usdr,si_bss,mse,bleed,frechet"
+    assert run(*ours, every, "--interval", "bca", "--out", tmp_path / "out") == 0
+    document = json.loads((tmp_path / "out" / "scores.json").read_text())
+    scores = document["summary"]["a"]["bass"]
+    assert scores["si_sir"]["mean"] > 60
+    assert scores["fullness"]["mean"] < scores["bleedless"]["mean"] == 100
+    assert scores["frechet"] == {"value": None, "windows": 2}
+    assert document["settings"]["interval"] == "bca"
+    report = (tmp_path / "out" / "report.md").read_text()
+    for title in ("SI-SAR, dB", "MSE", "bleedless", "FD log-mel, dB^2"):
+        assert f"| bass | {title} |" in report
+    other = tmp_path / "true"
+    for stem, wave in synth.song(1.2, seed=7, sample_rate=RATE).items():
+        synth.write(other / "song" / f"{stem}.wav", wave, sample_rate=RATE, subtype="FLOAT")
+    synth.write(other / "song" / "mixture.wav", synth.noise(1.2, sample_rate=RATE), sample_rate=RATE, subtype="FLOAT")
+    wrong = ("--references", other, "--estimates", f"x={other}", "--stems", "bass", "--ignore-extra", *FEW)
+    capsys.readouterr()
+    assert run(*wrong, "--out", tmp_path / "wrong") == 3
+    assert "miss its mixture by" in capsys.readouterr().err
+    assert run(*wrong, "--mixture-tolerance", "inf", "--out", tmp_path / "wrong") == 0
+
+
 def test_mistakes_are_told_before_the_work(true: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ours = ("--references", true, "--estimates", true.parent / "a")
     broken = tmp_path / "broken.json"
@@ -124,6 +149,10 @@ def test_mistakes_are_told_before_the_work(true: Path, tmp_path: Path, capsys: p
         "no files of museval": ((*ours, "--museval-json", tmp_path / "none"), 3, "is no folder"),
         "silence": ((*ours, "--silence", "never"), 2, "reference or museval"),
         "metric": ((*ours, "--metrics", "sdr"), 2, "'sdr' is unknown"),
+        "interval": ((*ours, "--interval", "exact"), 2, "percentile or bca"),
+        "tolerance": ((*ours, "--mixture-tolerance", "nan"), 2, "--mixture-tolerance"),
+        "no embedding": ((*ours, "--embedding", tmp_path / "none.onnx"), 3, "none.onnx"),
+        "not an embedding": ((*ours, "--embedding", broken), 3, "no ONNX model"),
         "folders and models": ((*ours, "--model", "default"), 2, "give either"),
         "nothing": ((), 2, "--museval-json"),
     }

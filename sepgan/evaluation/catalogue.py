@@ -186,3 +186,15 @@ BLEED = tuple(
         "fullness": "100 / (1 + mean of the level differences in dB where the estimate is softer than the reference)",
     }.items()
 )
+FRECHET = Metric(
+    "frechet",
+    "FD log-mel",
+    "dB^2",
+    framewise=False,
+    over_tracks="mean",
+    higher_is_better=False,
+    definition="Fréchet distance between estimates and references of a stem over the whole set: windows of 1 s (hop "
+    "0.5 s) as points, their mean and standard deviation over time of the level in 32 mel bands; no value of a single "
+    "track; needs 128 windows; biased upward where they are few; lower is better.",
+    source="Kilgour et al., Interspeech 2019, on an embedding of our own",
+)

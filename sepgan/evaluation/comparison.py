@@ -15,7 +15,7 @@ from sepgan.errors import UsageError
 from sepgan.evaluation import statistics
 from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.scores import Scores
-from sepgan.evaluation.statistics import ALPHA, LEVEL, MINIMUM_TRACKS, Values
+from sepgan.evaluation.statistics import ALPHA, LEVEL, MINIMUM_TRACKS, Method, Values
 
 NOT_DISTINGUISHABLE = "not distinguishable"
 TOO_FEW_TRACKS = "too few tracks"
@@ -48,28 +48,34 @@ def judged(scores: Scores) -> list[str]:
     return [system.name for system in scores.systems if system.kind in ("model", "estimates")]
 
 
-def intervals(scores: Scores, *, level: float = LEVEL) -> dict[tuple[str, str, str], tuple[float, float]]:
+def intervals(
+    scores: Scores, *, level: float = LEVEL, method: Method = "percentile"
+) -> dict[tuple[str, str, str], tuple[float, float]]:
     """Bootstrap intervals of the scores over the set, where there are `MINIMUM_TRACKS` tracks or more.
 
     Args:
         scores: Of any number of systems.
         level: Of the intervals.
+        method: Of the bootstrap.
     """
     found = {}
     for system, stem, metric in itertools.product(judged(scores), scores.stems, scores.metrics):
         values = np.array([scores.of_track(track, system, stem, metric) for track in scores.tracks], np.float64)
         defined = values[~np.isnan(values)]
         if len(defined) >= MINIMUM_TRACKS:
-            found[system, stem, metric.name] = statistics.interval(defined, metric.over_tracks, level=level)
+            found[system, stem, metric.name] = statistics.interval(
+                defined, metric.over_tracks, level=level, method=method
+            )
     return found
 
 
-def compare(scores: Scores, *, anchor: str | None = None) -> tuple[Comparison, ...]:
+def compare(scores: Scores, *, anchor: str | None = None, method: Method = "percentile") -> tuple[Comparison, ...]:
     """Compare every pair of systems, or every system with one.
 
     Args:
         scores: Of two systems or more; of fewer, there is nothing to compare.
         anchor: Compare the others with this one alone; fewer tests find more.
+        method: Of the bootstrap of differences.
 
     Raises:
         UsageError: The anchor was not scored.
@@ -79,7 +85,7 @@ def compare(scores: Scores, *, anchor: str | None = None) -> tuple[Comparison, .
         raise UsageError(f"system {anchor!r} was not scored; choose from {', '.join(names)}")
     pairs = itertools.combinations(names, 2) if anchor is None else ((name, anchor) for name in names if name != anchor)
     found = [
-        _compare(scores, first, second, stem, metric)
+        _compare(scores, first, second, stem, metric, method)
         for (first, second), metric, stem in itertools.product(list(pairs), scores.metrics, scores.stems)
     ]
     found = [one for one in found if one.tracks]
@@ -88,7 +94,7 @@ def compare(scores: Scores, *, anchor: str | None = None) -> tuple[Comparison, .
     return tuple(_judge(one, p, better[one.metric]) for one, p in zip(found, adjusted, strict=True))
 
 
-def _compare(scores: Scores, first: str, second: str, stem: str, metric: Metric) -> Comparison:
+def _compare(scores: Scores, first: str, second: str, stem: str, metric: Metric, method: Method) -> Comparison:
     values = [[scores.of_track(track, name, stem, metric) for name in (first, second)] for track in scores.tracks]
     pairs = np.array(values, np.float64).reshape(-1, 2)
     ours, theirs = pairs[~np.isnan(pairs).any(-1)].T
@@ -97,7 +103,7 @@ def _compare(scores: Scores, first: str, second: str, stem: str, metric: Metric)
         difference, typical = _difference(ours, theirs, metric), float(np.median(ours - theirs))
         p_value, effect = statistics.wilcoxon(ours - theirs), statistics.rank_biserial(ours - theirs)
     if len(ours) >= MINIMUM_TRACKS:
-        low, high = statistics.difference_interval(ours, theirs, metric.over_tracks)
+        low, high = statistics.difference_interval(ours, theirs, metric.over_tracks, method=method)
     return Comparison(
         first, second, stem, metric.name, len(ours), difference, low, high, typical, effect, p_value, math.nan, ""
     )

@@ -1,51 +1,33 @@
 """Score estimates of any separator against references: folders of files, or a model on tracks of a dataset.
 
-Beside every system stand the floors (mixture, an equal share of it, silence) and the oracle ratio mask, on the same
-tracks.
+Beside every system stand the floors (mixture, an equal share of it, silence) and the oracles, on the same tracks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from sepgan import data
-from sepgan.errors import EvaluationError, UsageError
-from sepgan.evaluation import museval_json, oracles, report, sisec
+from sepgan.errors import AudioError, DatasetError, EvaluationError, SepganError, UsageError
+from sepgan.evaluation import museval_json, report, sisec
 from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.excerpts import ExcerptKeeper
-from sepgan.evaluation.material import Load, Material, file_loader, track_loader
-from sepgan.evaluation.measures import DEFAULT_MEASURES, MEASURES, Measure, Truth, find_measures
-from sepgan.evaluation.metrics import SilenceRule
-from sepgan.evaluation.museval_json import NAMES, MusevalTrack
+from sepgan.evaluation.floors import count_parts
+from sepgan.evaluation.material import Load, file_loader, track_loader
+from sepgan.evaluation.measures import MEASURES, Measure, find_embedders, find_measures
+from sepgan.evaluation.museval_json import NAMES
+from sepgan.evaluation.options import Options as Options
+from sepgan.evaluation.oracles import HOP_LENGTH, N_FFT, ORACLES
 from sepgan.evaluation.pairing import Pair, pair_folders
 from sepgan.evaluation.report import Report
-from sepgan.evaluation.scores import Scores, System, TrackScores
-from sepgan.evaluation.sisec import Table
+from sepgan.evaluation.scores import Scores, System
+from sepgan.evaluation.scoring import Scored, score_track, set_scores
 from sepgan.separator import Separator
-
-IRM = "irm"
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of finished tracks, of all tracks, and the name of the track that comes next ("" at the
 end)."""
 
-
-@dataclass(frozen=True)
-class Options:
-    """How to score, whatever is scored."""
-
-    metrics: Sequence[str] = DEFAULT_MEASURES  # keys of MEASURES
-    silence: SilenceRule = SilenceRule.REFERENCE
-    oracle: bool = True  # score the ideal ratio mask too
-    page: bool = True  # write report.html
-    others: Mapping[str, Mapping[str, MusevalTrack]] = field(default_factory=dict)  # systems that museval scored
-    anchor: str | None = None  # compare the other systems with this one alone, not every pair
-    published: Table | None = None  # SiSEC 2018, to find the systems' places in
-    device: str | torch.device = "cpu"  # of the metrics
+_TRACK_ERRORS = (AudioError, DatasetError, EvaluationError)  # that cost one track and not the others
 
 
 def evaluate_folders(
@@ -90,12 +72,12 @@ def evaluate_folders(
     for name, found in pairs.items():
         for pair in found:
             of_track.setdefault(pair.track, {})[name] = pair
-    jobs = [(track, file_loader(by_system)) for track, by_system in of_track.items()]
+    jobs = [(track, file_loader(by_system, options.mixture_tolerance_db)) for track, by_system in of_track.items()]
     estimated = [
         {path.stem for pair in found for paths in pair.estimates.values() for path in paths} for found in pairs.values()
     ]
     settings: dict[str, str | float] = {"references": str(references)}
-    parts = max(map(oracles.count_parts, estimated))
+    parts = max(map(count_parts, estimated))
     return _evaluate(jobs, systems, parts, measures, options, settings, out, progress)
 
 
@@ -137,12 +119,13 @@ def evaluate_tracks(
     separators = {_name(separator): separator} if isinstance(separator, Separator) else dict(separator)
     systems = [System(name, "model", _details(model)) for name, model in separators.items()]
 
-    jobs = [(track.name, track_loader(track, separators, stems, segment, overlap)) for track in tracks]
+    tolerance_db = options.mixture_tolerance_db
+    jobs = [(track.name, track_loader(track, separators, stems, segment, overlap, tolerance_db)) for track in tracks]
     settings: dict[str, str | float] = {
         "tracks": len(tracks),
         "split": ", ".join(sorted({track.split for track in tracks})),
     }
-    parts = max(oracles.count_parts(model.stems) for model in separators.values())
+    parts = max(count_parts(model.stems) for model in separators.values())
     return _evaluate(jobs, systems, parts, measures, options, settings, out, progress)
 
 
@@ -169,7 +152,7 @@ def evaluate_published(out: Path, *, options: Options) -> Report:
     tracks = [track.name for track in scores.tracks]
     _check_comparable(tracks, [], scores.metrics, scores.settings, options)
     report.prepare(out)
-    found = Report(scores, out, (), options.page, options.anchor, options.published)
+    found = Report(scores, out, (), options.page, options.anchor, options.published, options.interval)
     found.write()
     return found
 
@@ -184,13 +167,13 @@ def _evaluate(
     out: Path,
     progress: Progress | None,
 ) -> Report:
-    """Score job after job. The report is written even when one fails, with what was finished until then."""
+    """Score job after job. A track that cannot be scored does not cost the others: the report tells what it lacks."""
     if not jobs:
         raise EvaluationError("there are no tracks to evaluate; check the folder, the dataset and the split")
     names = [name for name, _ in jobs]
     _check_unique("tracks", names)
     rows = [*systems, *(System(name, "floor") for name in ("mixture", f"mixture/{parts}", "silence"))]
-    rows += [System(IRM, "oracle")] if options.oracle else []
+    rows += [System(name, "oracle") for name in ORACLES] if options.oracle else []
     _check_unique("systems", [system.name for system in rows] + list(options.others))
     report.prepare(out)
     settings = {
@@ -198,29 +181,50 @@ def _evaluate(
         "window_s": 1.0,
         "hop_s": 1.0,
         "silence": options.silence.value,
-        "oracle": "magnitude ratio mask, STFT 4096/1024 Hann" if options.oracle else "none",
+        "interval": options.interval,
+        "mixture_tolerance_db": f"{options.mixture_tolerance_db:g}",  # JSON has no infinity
+        "oracles": f"{', '.join(ORACLES)}; STFT {N_FFT}/{HOP_LENGTH} Hann" if options.oracle else "none",
     }
     metrics = tuple(metric for measure in measures for metric in measure.metrics)
+    embedders = [*find_embedders(options.metrics), *([options.embedding] if options.embedding else [])]
     _check_comparable(names, [system.name for system in systems], metrics, settings, options)
-    finished: list[TrackScores] = []
+    finished: list[Scored] = []
+    failed: dict[str, SepganError] = {}
     keeper = ExcerptKeeper()
 
     def result(failure: str = "") -> Report:
-        scores = Scores(tuple(rows), metrics, tuple(finished), settings, failure)
+        scores = Scores(
+            tuple(rows),
+            metrics,
+            tuple(track.scores for track in finished),
+            settings,
+            failure,
+            tuple(embedder.metric for embedder in embedders),
+            set_scores(finished),
+        )
         for name, files in options.others.items():
             scores = museval_json.add_system(scores, museval_json.system_of(name, files), files)
-        return Report(scores, out, keeper.kept(), options.page, options.anchor, options.published)
+        return Report(scores, out, keeper.kept(), options.page, options.anchor, options.published, options.interval)
 
-    try:
-        for index, (name, load) in enumerate(jobs):
+    for index, (name, load) in enumerate(jobs):
+        try:
             if progress:
                 progress(index, len(jobs), name)
-            finished.append(_score(name, load(), parts, measures, options, keeper))
-    except BaseException as error:
+            material = load()
+            finished.append(score_track(name, material, parts, measures, embedders, options))
+            keeper.offer(name, material)
+        except _TRACK_ERRORS as error:
+            failed[name] = error
+        except BaseException as error:
+            if finished:
+                kind = type(error).__name__
+                result(f"stopped at track {name!r}: {kind}{f': {error}' if str(error) else ''}").write()
+            raise
+    if failed:
         if finished:
-            kind = type(error).__name__
-            result(f"stopped at track {names[len(finished)]!r}: {kind}{f': {error}' if str(error) else ''}").write()
-        raise
+            reasons = "; ".join(f"{name!r}: {error}" for name, error in failed.items())
+            result(f"{len(failed)} of {len(jobs)} tracks failed: {reasons}").write()
+        raise _all_of(failed, len(jobs), out if finished else None)
     if progress:
         progress(len(jobs), len(jobs), "")
     complete = result()
@@ -228,56 +232,13 @@ def _evaluate(
     return complete
 
 
-def _score(
-    name: str,
-    material: Material,
-    parts: int,
-    measures: Sequence[Measure],
-    options: Options,
-    keeper: ExcerptKeeper,
-) -> TrackScores:
-    stems = [stem for stem in material.references if any(stem in found for found in material.estimates.values())]
-    mixture = material.mixture.to(options.device)
-    references = {stem: material.references[stem].to(options.device) for stem in material.references}
-    for stem, reference in references.items():
-        _check_finite(reference, f"reference {stem!r} of track {name!r}")
-    others = {stem: reference for stem, reference in references.items() if stem not in stems}
-    scored = torch.stack([references[stem] for stem in stems])
-    truth = Truth(scored, mixture, material.sample_rate, options.silence, tuple(stems), others)
-    scorers = [measure.prepare(truth) for measure in measures]
-    values: dict[tuple[str, str, str], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
-    for system, estimates in _estimates(name, material, stems, references, mixture, parts, options):
-        # In place of a stem that this system lacks stands the mixture, and its score is dropped.
-        stacked = torch.stack([estimates.get(stem, mixture) for stem in stems])
-        for scorer in scorers:
-            for metric, scores in scorer(stacked).items():
-                for stem, score in zip(stems, scores.cpu(), strict=True):
-                    if stem in estimates:
-                        values[system, stem, metric] = np.atleast_1d(score.double().numpy())
-    keeper.offer(name, material)
-    samples = mixture.shape[-1]
-    return TrackScores(name, material.sample_rate, len(mixture), samples, tuple(stems), values, material.notes)
-
-
-def _estimates(
-    track: str,
-    material: Material,
-    stems: Sequence[str],
-    references: Mapping[str, Tensor],
-    mixture: Tensor,
-    parts: int,
-    options: Options,
-) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    """Every row of the report for one track, one at a time to spare memory: the systems, the floors, the oracle."""
-    for system, estimates in material.estimates.items():
-        moved = {stem: estimate.to(options.device) for stem, estimate in estimates.items()}
-        for stem, estimate in moved.items():
-            _check_finite(estimate, f"estimate {stem!r} by {system!r} of track {track!r}")
-        yield system, moved
-    for floor, stacked in oracles.floors(mixture, stems, parts).items():
-        yield floor, dict(zip(stems, stacked, strict=True))
-    if options.oracle:
-        yield IRM, oracles.ideal_ratio_mask(references, mixture)
+def _all_of(failed: Mapping[str, SepganError], tracks: int, out: Path | None) -> SepganError:
+    """One error for all tracks that failed."""
+    first = next(iter(failed.values()))
+    kept = f"; the scores of the others are in '{out}'" if out else ""
+    more = f" ({len(failed)} of {tracks} tracks failed{kept})"
+    found: SepganError = type(first)(f"{first}{more}")
+    return found
 
 
 def _check_comparable(
@@ -301,11 +262,6 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise EvaluationError(f"two {what} are named {twice!r}; rename one of them")
-
-
-def _check_finite(waveform: Tensor, what: str) -> None:
-    if not torch.isfinite(waveform).all():
-        raise EvaluationError(f"{what} holds NaN or infinite samples; expected finite audio")
 
 
 def _name(separator: Separator) -> str:

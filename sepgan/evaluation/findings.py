@@ -9,6 +9,7 @@ from sepgan.evaluation import comparison, sisec
 from sepgan.evaluation.comparison import Comparison, Intervals
 from sepgan.evaluation.scores import Scores
 from sepgan.evaluation.sisec import Place, Table
+from sepgan.evaluation.statistics import Method
 from sepgan.report import blocks
 from sepgan.report.blocks import Column, Section, Text
 
@@ -28,19 +29,26 @@ class Findings:
     places: tuple[Place, ...] = ()
 
 
-def find(scores: Scores, *, anchor: str | None = None, published: Table | None = None) -> Findings:
+def find(
+    scores: Scores, *, anchor: str | None = None, published: Table | None = None, method: Method = "percentile"
+) -> Findings:
     """Compute what the scores say.
 
     Args:
         scores: Of an evaluation.
         anchor: Compare the other systems with this one alone.
         published: The table of SiSEC 2018; without it there are no places.
+        method: Of the bootstrap of scores and differences.
 
     Raises:
         UsageError: The anchor was not scored.
     """
     places = () if published is None else sisec.places(scores, published)
-    return Findings(comparison.intervals(scores), comparison.compare(scores, anchor=anchor), places)
+    return Findings(
+        comparison.intervals(scores, method=method),
+        comparison.compare(scores, anchor=anchor, method=method),
+        places,
+    )
 
 
 def to_plain(findings: Findings) -> dict[str, Any]:
@@ -75,9 +83,9 @@ def markdown(findings: Findings, scores: Scores) -> list[str]:
                 f"{units[one.metric].title}{', ' + units[one.metric].unit if units[one.metric].unit else ''}",
                 f"{one.first} less {one.second}",
                 str(one.tracks),
-                f"{one.difference:+.2f}",
-                _between(one.low, one.high),
-                f"{one.typical:+.2f}",
+                f"{one.difference:+.{units[one.metric].digits}f}",
+                _between(one.low, one.high, units[one.metric].digits),
+                f"{one.typical:+.{units[one.metric].digits}f}",
                 _p(one.p_value),
                 _p(one.p_adjusted),
                 f"{one.effect:+.2f}",
@@ -137,8 +145,8 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(one, float) and math.isnan(one) else one for key, one in values.items()}
 
 
-def _between(low: float, high: float) -> str:
-    return "too few tracks" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+def _between(low: float, high: float, digits: int) -> str:
+    return "too few tracks" if math.isnan(low) else f"{low:+.{digits}f} to {high:+.{digits}f}"
 
 
 def _p(value: float) -> str:

@@ -81,8 +81,9 @@ def render(
 
 _SCALE = (
     "The floor is the best score that doing nothing gets: the mixture, an equal share of it, or silence as every "
-    "estimate. Gap closed is (score - floor) / (oracle - floor). In brackets: 95 % bootstrap intervals over tracks, "
-    f"where there are {MINIMUM_TRACKS} or more."
+    "estimate. Oracles know the true stems: the ideal ratio mask (irm), the ideal binary mask (ibm), the multichannel "
+    "Wiener filter (mwf). Gap closed is (score - floor) / (irm - floor). In brackets: 95 % bootstrap intervals over "
+    f"tracks, where there are {MINIMUM_TRACKS} or more."
 )
 _DOTS = (
     "A dot for every track, boxes from the lower to the upper quartile with the median as a line. Floor and oracle are "
@@ -108,19 +109,19 @@ def _summary(scores: Scores, judged: Sequence[System], intervals: Intervals) -> 
     columns += [Column(system.name, _describe(system)) for system in others]
     rows: list[list[Cell]] = []
     for stem in scores.stems:
-        for metric in scores.metrics:
+        for metric in scores.all_metrics:
             values = {system.name: scores.of_set(system.name, stem, metric) for system in scores.systems}
             floor, by = scores.floor(stem, metric)
             row: list[Cell] = [stem, _heading(metric)]
             for system in judged:
                 ends = intervals.get((system.name, stem, metric.name))
                 value = values[system.name]
-                row.append(Interval(value, *ends) if ends and not math.isnan(value) else value)
-            row += [floor, by or page.DASH]
+                row.append(_cell(Interval(value, *ends) if ends and not math.isnan(value) else value, metric))
+            row += [_cell(floor, metric), by or page.DASH]
             if oracle:
                 end = values[oracle.name]
                 row += [100 * metric.gap_closed(values[system.name], floor, end) for system in judged]
-            row += [values[system.name] for system in others]
+            row += [_cell(values[system.name], metric) for system in others]
             rows.append(row)
     return Table("Scores over all tracks", columns, rows)
 
@@ -144,7 +145,7 @@ def _comparison(found: Sequence[Comparison], scores: Scores) -> list[Section]:
     """Every pair of systems, with what chance allows to say; nothing for a single system."""
     if not found:
         return []
-    titles = {metric.name: _heading(metric) for metric in scores.metrics}
+    metrics = {metric.name: metric for metric in scores.metrics}
     columns = [Column("stem"), Column("metric"), Column("systems"), Column("difference"), Column("effect")]
     columns += [
         Column("p", "Adjusted over all tests", digits=3, least=0.001),
@@ -155,8 +156,9 @@ def _comparison(found: Sequence[Comparison], scores: Scores) -> list[Section]:
     for one in found:
         difference = one.difference if math.isnan(one.low) else Interval(one.difference, one.low, one.high)
         pair = f"{one.first} less {one.second}"
-        numbers: list[Cell] = [difference, one.effect, one.p_adjusted, float(one.tracks)]
-        rows.append([one.stem, titles[one.metric], pair, *numbers, one.verdict])
+        metric = metrics[one.metric]
+        numbers: list[Cell] = [_cell(difference, metric), one.effect, one.p_adjusted, float(one.tracks)]
+        rows.append([one.stem, _heading(metric), pair, *numbers, one.verdict])
     return [
         Section("Comparison", [Text(comparison.note(tuple(found))), Table("Systems compared", columns, rows, True)])
     ]
@@ -164,10 +166,11 @@ def _comparison(found: Sequence[Comparison], scores: Scores) -> list[Section]:
 
 def _metric_fold(scores: Scores, judged: Sequence[System], metric: Metric) -> Fold:
     oracles = [system for system in scores.systems if system.kind == "oracle"]
-    columns = [Column("track"), Column("stem"), *(Column(system.name) for system in judged)]
+    digits = metric.digits
+    columns = [Column("track"), Column("stem"), *(Column(system.name, digits=digits) for system in judged)]
     if len(judged) == 2:
-        columns.append(Column("difference", f"{judged[0].name} less {judged[1].name}"))
-    columns += [Column("floor"), *(Column(system.name) for system in oracles)]
+        columns.append(Column("difference", f"{judged[0].name} less {judged[1].name}", digits))
+    columns += [Column("floor", digits=digits), *(Column(system.name, digits=digits) for system in oracles)]
     rows: list[list[Cell]] = []
     for track in scores.tracks:
         for stem in track.stems:
@@ -231,6 +234,7 @@ def _notes(scores: Scores) -> list[Section]:
     """What a reader must know about the numbers: remarks on tracks, and what is undefined."""
     blocks: list[Block] = []
     remarks = [(track.name, "; ".join(track.notes)) for track in scores.tracks if track.notes]
+    blocks += [Text(f"{remark}.") for remark in scores.remarks]
     if remarks:
         blocks.append(Definitions(remarks))
     rows = [row for track in scores.tracks for row in _undefined(scores, track)]
@@ -254,7 +258,7 @@ def _undefined(scores: Scores, track: TrackScores) -> list[list[Cell]]:
 def _definitions(scores: Scores) -> Definitions:
     items = [
         (f"{metric.title} ({metric.name})", f"{metric.definition} Source: {metric.source}.")
-        for metric in scores.metrics
+        for metric in scores.all_metrics
     ]
     items += [(system.name, _describe(system)) for system in scores.systems]
     items.append(("Settings", "; ".join(f"{name} {value}" for name, value in scores.settings.items())))
@@ -263,6 +267,16 @@ def _definitions(scores: Scores) -> Definitions:
 
 def _describe(system: System) -> str:
     return "; ".join([system.kind, *(f"{key} {value}" for key, value in system.details.items())])
+
+
+def _cell(value: float | Interval, metric: Metric) -> Cell:
+    """A number for a column whose other metrics may have fewer digits."""
+    if metric.digits == Column("").digits:
+        return value
+    if isinstance(value, float):
+        return page.number(value, metric.digits)
+    found, low, high = (page.number(one, metric.digits) for one in (value.value, value.low, value.high))
+    return f"{found} [{low}, {high}]"
 
 
 def _heading(metric: Metric) -> str:

@@ -16,6 +16,7 @@ from sepgan.evaluation import catalogue
 from sepgan.evaluation.bleed import bleedless_and_fullness
 from sepgan.evaluation.bss_eval import BssEval
 from sepgan.evaluation.catalogue import Metric
+from sepgan.evaluation.frechet import Embedder, LogMelStatistics
 from sepgan.evaluation.metrics import SilenceRule, framewise_sdr, global_sdr, mean_squared_error, si_sdr
 from sepgan.evaluation.pairing import VOCALS
 from sepgan.evaluation.scale_invariant import si_sir_and_sar
@@ -185,21 +186,32 @@ MEASURES: dict[str, Measure] = {
     "leakage": Measure((catalogue.LEAKAGE,), _leakage),
 }
 
+EMBEDDERS: dict[str, Embedder] = {"frechet": LogMelStatistics()}  # of distances that only a whole set has
+
 DEFAULT_MEASURES = ("csdr", "usdr", "si_sdr")
 
 
 def find_measures(names: Iterable[str]) -> tuple[Measure, ...]:
-    """The measures of these names, in order and once each.
+    """The measures of single tracks among these names, in order and once each.
 
     Args:
-        names: Keys of `MEASURES`.
+        names: Keys of `MEASURES` and `EMBEDDERS`.
 
     Raises:
         UsageError: A name is unknown, or there is none.
     """
     unique = tuple(dict.fromkeys(names))
-    unknown = [name for name in unique if name not in MEASURES]
+    unknown = [name for name in unique if name not in MEASURES and name not in EMBEDDERS]
     if unknown or not unique:
         given = f"metric {unknown[0]!r} is unknown" if unknown else "no metric was asked for"
-        raise UsageError(f"{given}; choose from {', '.join(MEASURES)}")
-    return tuple(MEASURES[name] for name in unique)
+        raise UsageError(f"{given}; choose from {', '.join([*MEASURES, *EMBEDDERS])}")
+    return tuple(MEASURES[name] for name in unique if name in MEASURES)
+
+
+def find_embedders(names: Iterable[str]) -> tuple[Embedder, ...]:
+    """The embedders of distances over a set among these names, once each; others are passed over.
+
+    Args:
+        names: Keys of `MEASURES` and `EMBEDDERS`.
+    """
+    return tuple(EMBEDDERS[name] for name in dict.fromkeys(names) if name in EMBEDDERS)

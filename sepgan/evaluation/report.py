@@ -24,6 +24,7 @@ from sepgan.evaluation.excerpts import Excerpt
 from sepgan.evaluation.findings import Findings
 from sepgan.evaluation.scores import Scores, System, TrackScores
 from sepgan.evaluation.sisec import Table
+from sepgan.evaluation.statistics import Method
 
 SHOWN = 3  # undefined values that the table for the terminal spells out
 
@@ -40,6 +41,7 @@ class Report:
     page: bool = True  # write report.html too
     anchor: str | None = None  # compare the other systems with this one alone
     published: Table | None = None  # scores of SiSEC 2018, to find the systems' places
+    interval: Method = "percentile"  # bootstrap of all intervals
 
     @cached_property
     def findings(self) -> Findings:
@@ -48,7 +50,7 @@ class Report:
         Raises:
             UsageError: The anchor was not scored.
         """
-        return conclusions.find(self.scores, anchor=self.anchor, published=self.published)
+        return conclusions.find(self.scores, anchor=self.anchor, published=self.published, method=self.interval)
 
     def write(self) -> None:
         """Write all files of the report.
@@ -121,13 +123,14 @@ class Report:
         lines += conclusions.markdown(self.findings, scores)
         lines += ["## Each track", "", *_markdown_table(*_track_table(scores)), ""]
         notes = [f"{track.name}: {note}" for track in scores.tracks for note in track.notes]
+        notes += scores.remarks
         undefined = [f"{text} is undefined" for text in _undefined(scores)]
         if notes or undefined:
             lines += ["## Notes", "", *(f"- {note}" for note in [*notes, *undefined]), ""]
         lines += ["## Definitions", "", "s is the reference, e the estimate.", ""]
         lines += [
             f"- **{metric.title}** (`{metric.name}`, {metric.unit}). {metric.definition} Source: {metric.source}."
-            for metric in scores.metrics
+            for metric in scores.all_metrics
         ]
         lines += [f"- `{name}`: {value}" for name, value in scores.settings.items()]
         return "\n".join(lines) + "\n"
@@ -135,9 +138,9 @@ class Report:
 
 _SCALE_NOTE = (
     "The floor is the best score that doing nothing gets on the set: the mixture, an equal share of it, or silence as "
-    "every estimate. The oracle (IRM) is the ideal magnitude ratio mask with the phase of the mixture. Gap closed is "
-    "(score - floor) / (oracle - floor). In brackets behind a score: its 95 % bootstrap interval over tracks, told "
-    "for 5 tracks or more."
+    "every estimate. Oracles know the true stems: the ideal ratio mask (irm), the ideal binary mask (ibm) and the "
+    "multichannel Wiener filter (mwf), all with the phase of the mixture. Gap closed is (score - floor) / "
+    "(irm - floor). In brackets behind a score: its 95 % bootstrap interval over tracks, told for 5 tracks or more."
 )
 
 
@@ -181,7 +184,7 @@ def _set_table(scores: Scores, intervals: Intervals | None = None) -> tuple[Row,
     header = ["stem", "metric", *(system.name for system in judged), "floor", *gaps, *(system.name for system in rest)]
     rows: list[Row] = []
     for stem in scores.stems:
-        for metric in scores.metrics:
+        for metric in scores.all_metrics:
             floor, by = scores.floor(stem, metric)
             values = {system.name: scores.of_set(system.name, stem, metric) for system in scores.systems}
             closed = (
@@ -190,9 +193,10 @@ def _set_table(scores: Scores, intervals: Intervals | None = None) -> tuple[Row,
             row = [stem, _heading(metric)]
             for system in judged:
                 ends = (intervals or {}).get((system.name, stem, metric.name))
-                row.append(_number(values[system.name]) + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else ""))
-            row += [f"{_number(floor)} ({by})" if by else _number(floor), *closed]
-            row += [_number(values[system.name]) for system in rest]
+                between = f" ({_number(ends[0], metric)} to {_number(ends[1], metric)})" if ends else ""
+                row.append(_number(values[system.name], metric) + between)
+            row += [f"{_number(floor, metric)} ({by})" if by else _number(floor, metric), *closed]
+            row += [_number(values[system.name], metric) for system in rest]
             rows.append(row)
     return header, rows
 
@@ -215,7 +219,7 @@ def _track_table(scores: Scores) -> tuple[Row, list[Row]]:
                     if system
                     else scores.floor(stem, metric, track)[0]
                 )
-                row.append(_number(score))
+                row.append(_number(score, metric))
             rows.append(row)
     return header, rows
 
@@ -227,6 +231,12 @@ def _undefined(scores: Scores) -> list[str]:
         if system.kind in ("model", "estimates"):
             for track in scores.tracks:
                 found += list(_undefined_of(track, system, scores.metrics))
+            found += [
+                f"{system.name}, {stem}: {metric.title} on {score.windows} windows, of {score.needed} needed"
+                for metric in scores.set_metrics
+                for (name, stem, of), score in scores.set_scores.items()
+                if (name, of) == (system.name, metric.name) and math.isnan(score.value)
+            ]
     return found
 
 
@@ -268,5 +278,5 @@ def _gap(metric: Metric, score: float, floor: float, oracle: float) -> str:
     return "-" if math.isnan(closed) else f"{round(100 * closed)} %"
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+def _number(value: float, metric: Metric) -> str:
+    return "-" if math.isnan(value) else f"{value:.{metric.digits}f}"

@@ -11,6 +11,7 @@ the whole set have the track `*`. The statistics are:
 | `*` | `median`, `mean` | over the tracks' scores: a framewise metric's median, any other's value |
 | `*` | `tracks`, `undefined` | how many tracks have the stem, and for how many of them the score is undefined |
 | `*` | `low_95`, `high_95` | ends of the 95 % bootstrap interval of the score over tracks, where there are 5 or more |
+| `*` | `value`, `windows` | of a metric that only the whole set has, and the windows that it rests on |
 
 Undefined values are `nan` in CSV and null in JSON. They are left out of medians and means, and counted.
 """
@@ -56,6 +57,16 @@ class TrackScores:
     stems: tuple[str, ...]
     values: Mapping[tuple[str, str, str], npt.NDArray[np.float64]]  # (system, stem, metric) -> one per frame, or one
     notes: tuple[str, ...] = ()
+    diagonal_load: float = 0.0  # that BSSEval's equations took, relative to a channel's energy; 0 where regular
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """A value of a metric that exists for a whole set only."""
+
+    value: float
+    windows: int  # that it rests on
+    needed: int  # below which it is undefined
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,25 @@ class Scores:
     tracks: tuple[TrackScores, ...]
     settings: Mapping[str, str | float]
     failure: str = ""  # why the set is incomplete
+    set_metrics: tuple[Metric, ...] = ()  # that no single track has a value of
+    set_scores: Mapping[tuple[str, str, str], SetScore] = field(default_factory=dict)  # (system, stem, metric) ->
+
+    @property
+    def all_metrics(self) -> tuple[Metric, ...]:
+        """Those of tracks, then those of the set."""
+        return (*self.metrics, *self.set_metrics)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know about the numbers, apart from single tracks."""
+        loads = [track.diagonal_load for track in self.tracks if track.diagonal_load > 0]
+        if not loads:
+            return []
+        return [
+            f"BSSEval's equations are singular for {len(loads)} of {len(self.tracks)} tracks, whose references leave "
+            f"part of the band empty or have equal channels; at most {max(loads):.0e} of a channel's energy was added "
+            "to their diagonal, and there ISR, SIR and SAR are as uncertain as those of any other program"
+        ]
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -93,6 +123,9 @@ class Scores:
 
     def of_set(self, system: str, stem: str, metric: Metric) -> float:
         """The score over all tracks that have the stem, summed up as published tables of the metric do."""
+        if metric in self.set_metrics:
+            found = self.set_scores.get((system, stem, metric.name))
+            return math.nan if found is None else found.value
         function = np.median if metric.over_tracks == "median" else np.mean
         return _defined(function, self._over_tracks(system, stem, metric))
 
@@ -134,6 +167,9 @@ class Scores:
             ends = (intervals or {}).get((by.name, stem, metric.name), ())
             for statistic, value in zip(("low_95", "high_95"), ends, strict=False):
                 yield Record(by.name, ALL, stem, metric.name, statistic, value)
+        for (system, stem, name), score in self.set_scores.items():
+            yield Record(system, ALL, stem, name, "value", score.value)
+            yield Record(system, ALL, stem, name, "windows", score.windows)
 
     def _over_tracks(self, system: str, stem: str, metric: Metric) -> npt.NDArray[np.float64]:
         present = [track for track in self.tracks if (system, stem, metric.name) in track.values]
@@ -179,6 +215,7 @@ def to_json(
             "samples": track.samples,
             "stems": list(track.stems),
             "notes": list(track.notes),
+            "diagonal_load": track.diagonal_load,
             "scores": {},
         }
         for track in scores.tracks
@@ -196,7 +233,7 @@ def to_json(
         "failure": scores.failure or None,
         "settings": dict(scores.settings),
         "systems": [asdict(system) for system in scores.systems],
-        "metrics": [asdict(metric) for metric in scores.metrics],
+        "metrics": [asdict(metric) for metric in scores.all_metrics],
         "summary": summary,
         **(findings or {}),
         "tracks": tracks,

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 
 from sepgan import audio, data
 from sepgan.errors import EvaluationError, OutputError, UsageError
-from sepgan.evaluation import evaluate as module
 from sepgan.evaluation.evaluate import Options, evaluate_folders, evaluate_tracks
 from sepgan.evaluation.report import Report
 from sepgan.separator import Separator
@@ -89,7 +89,15 @@ def test_known_scores_arrive_in_every_file(folders: tuple[Path, Path], tmp_path:
         assert f"{score:.2f}" in report.table()
     assert document["schema_version"] == 1
     assert document["complete"] is True
-    assert [system["name"] for system in document["systems"]] == ["ours", "mixture", "mixture/4", "silence", "irm"]
+    assert [system["name"] for system in document["systems"]] == [
+        "ours",
+        "mixture",
+        "mixture/4",
+        "silence",
+        "irm",
+        "ibm",
+        "mwf",
+    ]
     markdown = (report.folder / "report.md").read_text()
     assert "gap closed" in markdown
     assert "Le Roux" in markdown
@@ -149,14 +157,43 @@ def test_accompaniment_is_scored_against_the_sum_of_the_other_estimates(tmp_path
     assert "mixture/4" in report.table()
 
 
+FEW = Options(metrics=["usdr"], oracle=False, page=False)
+
+
 def test_a_mixture_file_is_used_and_a_wrong_sum_is_noted(folders: tuple[Path, Path], tmp_path: Path) -> None:
     true, ours = folders
-    synth.write(true / "A - One" / "mixture.wav", synth.noise(2.2, sample_rate=RATE), sample_rate=RATE)
-    report = evaluate_folders(true, ours, tmp_path / "out")
-    assert "A - One: the references miss the mixture by" in report.markdown()
-    assert value(report, "mixture", "drums", "usdr", "value", "A - One") != pytest.approx(
-        value(report, "mixture", "drums", "usdr", "value", "B - Two"), abs=1
-    )
+    mixture, noise = synth.mixture(stems_of(0)), synth.noise(2.2, sample_rate=RATE)
+    coded = mixture + 10 ** (-30 / 20) * mixture.std() / noise.std() * noise
+    synth.write(true / "A - One" / "mixture.wav", coded, sample_rate=RATE, subtype="FLOAT")
+    report = evaluate_folders(true, ours, tmp_path / "out", options=FEW)
+    assert "A - One: the references miss the mixture by -30.0 dB" in report.markdown()
+    synth.write(true / "A - One" / "mixture.wav", noise, sample_rate=RATE, subtype="FLOAT")
+    report = evaluate_folders(true, ours, tmp_path / "any", options=replace(FEW, mixture_tolerance_db=math.inf))
+    drums = stems_of(0)["drums"]
+    expected = 10 * math.log10(float((drums**2).sum()) / float(((noise - drums) ** 2).sum()))
+    assert value(report, "mixture", "drums", "usdr", "value", "A - One") == pytest.approx(expected, abs=SCORE_DB)
+
+
+def test_references_that_do_not_sum_to_the_mixture_cost_their_track_alone(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Such as where a stem is missing among the references, or the mixture is of another song."""
+    true, ours = folders
+    for seed, track in enumerate(("A - One", "B - Two")):
+        synth.write(true / track / "mixture.wav", synth.mixture(stems_of(seed)), sample_rate=RATE, subtype="FLOAT")
+    whole = evaluate_folders(true, ours, tmp_path / "whole", options=FEW)
+    assert not any(track.notes for track in whole.scores.tracks)
+    for stem in ("drums", "bass"):
+        (true / "A - One" / f"{stem}.wav").unlink()
+    with pytest.raises(EvaluationError, match=r"references of track 'A - One' miss its mixture by .* \(1 of 2 tracks"):
+        evaluate_folders(true, ours, tmp_path / "out", ignore_extra=True, options=FEW)
+    document = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert document["complete"] is False
+    assert "'A - One'" in document["failure"]
+    assert list(document["tracks"]) == ["B - Two"]
+    complete = json.loads((tmp_path / "whole" / "scores.json").read_text())
+    assert document["tracks"]["B - Two"] == complete["tracks"]["B - Two"]
+    assert "**Incomplete**" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_silent_frames_of_a_reference_are_counted(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -305,12 +342,11 @@ def test_a_model_that_returns_nan_is_named(tmp_path: Path) -> None:
 def test_an_empty_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no tracks to evaluate"):
         evaluate_tracks(Shares(QUARTERS), [], tmp_path / "out")
-    assert module.IRM == "irm"
 
 
 def test_bss_eval_stands_beside_floors_and_oracle_on_request(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """A gain error is spatial distortion and nothing else; silence has no direction to interfere from."""
-    options = Options(metrics=["bss_v4", "mr_stft", "leakage"], page=False)
+    options = Options(metrics=["bss_v4", "mr_stft", "leakage"], page=False, oracle=False)
     report = evaluate_folders(*folders, tmp_path / "out", options=options)
     for stem, error in {"drums": 0.1, "vocals": 0.4}.items():
         score = -20 * math.log10(error)

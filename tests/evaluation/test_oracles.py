@@ -1,16 +1,16 @@
-"""Floors and the oracle mask."""
+"""The oracles against their definitions, and the scores published with the data."""
 
 import json
-import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sepgan import data
-from sepgan.evaluation.catalogue import Metric
+from sepgan.evaluation.floors import floors
 from sepgan.evaluation.metrics import framewise_sdr, global_sdr, si_sdr
-from sepgan.evaluation.oracles import count_parts, floors, ideal_ratio_mask
+from sepgan.evaluation.oracles import ORACLES, ideal_estimates
 from tests import synth
 
 BASELINE_DB = 0.02  # another program's float32 STFT, and its numbers rounded to 0.001
@@ -20,51 +20,104 @@ def tensors(duration_s: float = 1.0) -> dict[str, torch.Tensor]:
     return {stem: torch.from_numpy(wave) for stem, wave in synth.song(duration_s).items()}
 
 
-def test_silence_scores_zero_and_an_equal_share_beats_the_mixture() -> None:
-    references = torch.stack(list(tensors().values()))
-    estimates = floors(references.sum(0), synth.STEMS, 4)
-    assert list(estimates) == ["mixture", "mixture/4", "silence"]
-    scores = {name: global_sdr(references, estimate) for name, estimate in estimates.items()}
-    assert scores["silence"].tolist() == [0, 0, 0, 0]
-    assert (scores["mixture/4"] > scores["mixture"] + 1).all()
+def mixture_of(stems: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(stems.values())).sum(0)
 
 
-def test_the_share_of_the_accompaniment_is_that_of_all_other_parts() -> None:
-    shares = floors(torch.ones(1, 1), ["vocals", "accompaniment"], 4)["mixture/4"]
-    assert shares.flatten().tolist() == [0.25, 0.75]
-
-
-@pytest.mark.parametrize(
-    ("stems", "parts"),
-    [(["vocals", "accompaniment"], 2), (synth.STEMS, 4), ([*synth.STEMS, "accompaniment"], 4), (["vocals"], 1)],
-)
-def test_parts_are_counted_once(stems: list[str], parts: int) -> None:
-    assert count_parts(stems) == parts
-
-
-def test_oracle_estimates_sum_to_the_mixture_and_are_good() -> None:
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_oracles_are_good_and_consistent(oracle: str) -> None:
     stems = tensors()
     references = {**stems, "accompaniment": stems["drums"] + stems["bass"] + stems["other"]}
-    mixture = sum(stems.values(), torch.zeros(()))
-    estimates = ideal_ratio_mask(references, mixture)
+    mixture = mixture_of(stems)
+    estimates = ideal_estimates(references, mixture)[oracle]
     assert list(estimates) == list(references)
-    torch.testing.assert_close(sum(estimates[stem] for stem in stems), mixture, atol=1e-5, rtol=0)
-    torch.testing.assert_close(estimates["accompaniment"] + estimates["vocals"], mixture, atol=1e-5, rtol=0)
+    if oracle != "ibm":  # whose masks may overlap
+        torch.testing.assert_close(mixture_of({stem: estimates[stem] for stem in stems}), mixture, atol=1e-5, rtol=0)
+        torch.testing.assert_close(estimates["accompaniment"] + estimates["vocals"], mixture, atol=1e-5, rtol=0)
     for stem in references:
-        assert global_sdr(references[stem][None], estimates[stem][None]) > 8
+        assert global_sdr(references[stem][None], estimates[stem][None]) > 5
+        assert global_sdr(references[stem][None], estimates["bass" if stem == "vocals" else "vocals"][None]) < 5
+
+
+def spectrum(wave: torch.Tensor) -> torch.Tensor:
+    window = torch.hann_window(4096, dtype=wave.dtype)
+    return torch.stft(wave, 4096, 1024, window=window, pad_mode="constant", return_complex=True)
+
+
+def inverse(spectra: torch.Tensor, samples: int) -> torch.Tensor:
+    return torch.istft(spectra, 4096, 1024, window=torch.hann_window(4096, dtype=spectra.real.dtype), length=samples)
+
+
+def test_masks_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spelled out with torch's own transforms of whole signals; ours go block by block."""
+    monkeypatch.setattr("sepgan.evaluation.oracles._BINS", 1 << 17)
+    stems = {stem: wave.double() for stem, wave in tensors(0.7).items()}
+    mixture = mixture_of(stems)
+    found = ideal_estimates(stems, mixture)
+    magnitudes = {stem: spectrum(wave).abs() for stem, wave in stems.items()}
+    mixed = spectrum(mixture)
+    for stem, magnitude in magnitudes.items():
+        ratio = magnitude / (sum(magnitudes.values(), torch.zeros(())) + 1e-10)
+        binary = (magnitude >= 0.5 * mixed.abs()).double()
+        for oracle, mask in (("irm", ratio), ("ibm", binary)):
+            expected = inverse(mask * mixed, mixture.shape[-1])
+            torch.testing.assert_close(found[oracle][stem], expected, atol=1e-9, rtol=0)
+
+
+def test_the_wiener_filter_is_that_of_the_definition() -> None:
+    """Matrix by matrix in numpy, where no source is silent."""
+    stems = {stem: wave.double() for stem, wave in tensors(0.3).items()}
+    generator = torch.Generator().manual_seed(0)
+    stems = {s: w + 1e-3 * torch.randn(w.shape, generator=generator, dtype=w.dtype) for s, w in stems.items()}
+    mixture = mixture_of(stems)
+    spectra = np.stack([spectrum(wave).numpy() for wave in stems.values()])  # [S, C, F, N]
+    observed = np.einsum("scfn,sdfn->sfncd", spectra, spectra.conj())
+    spatial = (observed / (np.abs(spectra) ** 2).mean(1)[..., None, None]).mean(2)
+    spatial = 2 * spatial / np.trace(spatial, axis1=-2, axis2=-1)[..., None, None] + 1e-6 * np.eye(2)
+    power = np.einsum("sfcd,sfndc->sfn", np.linalg.inv(spatial), observed).real / 2
+    total = np.einsum("sfn,sfcd->fncd", power, spatial)
+    gains = np.einsum("sfn,sfcd,fnde->sfnce", power, spatial, np.linalg.inv(total))
+    expected = np.einsum("sfnce,efn->scfn", gains, spectrum(mixture).numpy())
+    found = ideal_estimates(stems, mixture)["mwf"]
+    for stem, spectra_of in zip(stems, expected, strict=True):
+        wave = inverse(torch.from_numpy(spectra_of), mixture.shape[-1])
+        torch.testing.assert_close(found[stem], wave, atol=1e-6, rtol=0)
+
+
+def test_directions_help_the_wiener_filter_alone() -> None:
+    """Two noises from left and right, one in the other's band: masks cannot tell them apart, directions can."""
+    noise = torch.randn(2, 22050, generator=torch.Generator().manual_seed(0))
+    stems = {"vocals": noise[0] * torch.tensor([[1.0], [0.1]]), "other": noise[1] * torch.tensor([[0.1], [1.0]])}
+    found = ideal_estimates(stems, mixture_of(stems))
+    scores = {name: float(global_sdr(stems["vocals"][None], of["vocals"][None])) for name, of in found.items()}
+    assert scores["mwf"] > max(scores["irm"], scores["ibm"]) + 10
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_number_of_channels_and_silence_are_taken(channels: int) -> None:
+    stems = {stem: wave[:1].expand(channels, -1).clone() for stem, wave in tensors(0.5).items()}
+    stems["vocals"] = torch.zeros_like(stems["vocals"])
+    found = ideal_estimates(stems, mixture_of(stems))
+    assert all(estimate.isfinite().all() for of in found.values() for estimate in of.values())
+    assert all(of["vocals"].abs().max() < 1e-4 for of in found.values())
+    assert global_sdr(stems["bass"][None], found["mwf"]["bass"][None]) > 5
 
 
 def test_a_lone_stem_is_weighed_against_the_rest() -> None:
     stems = tensors()
     mixture = stems["vocals"] + stems["drums"]
-    alone = ideal_ratio_mask({"vocals": stems["vocals"]}, mixture)["vocals"]
-    both = ideal_ratio_mask({"vocals": stems["vocals"], "drums": stems["drums"]}, mixture)["vocals"]
-    torch.testing.assert_close(alone, both, atol=1e-6, rtol=0)
+    both = ideal_estimates({"vocals": stems["vocals"], "drums": stems["drums"]}, mixture)
+    alone = ideal_estimates({"vocals": stems["vocals"]}, mixture)
+    for oracle in ORACLES:
+        torch.testing.assert_close(alone[oracle]["vocals"], both[oracle]["vocals"], atol=1e-4, rtol=0)
+    part = ideal_estimates({"vocals": stems["vocals"], "bass": stems["bass"]}, mixture_of(stems))  # drums, other left
+    assert global_sdr(stems["vocals"][None], part["irm"]["vocals"][None]) > 5
 
 
-def test_the_oracle_takes_signals_shorter_than_a_window() -> None:
+def test_oracles_take_signals_shorter_than_a_window() -> None:
     stems = {stem: wave[:, :100] for stem, wave in tensors().items()}
-    assert ideal_ratio_mask(stems, sum(stems.values(), torch.zeros(())))["bass"].shape == (2, 100)
+    found = ideal_estimates(stems, mixture_of(stems))
+    assert {of["bass"].shape for of in found.values()} == {(2, 100)}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +136,7 @@ def test_floor_and_oracle_are_those_published_with_the_data(
         mixture = references.sum(0)
         estimates = {
             "mixture": floors(mixture, stems, 4)["mixture"],
-            oracle: torch.stack(list(ideal_ratio_mask(stems, mixture).values())),
+            oracle: torch.stack(list(ideal_estimates(stems, mixture)["irm"].values())),
         }
         for system, estimate in estimates.items():
             expected = baselines[system][track.name]
@@ -95,11 +148,3 @@ def test_floor_and_oracle_are_those_published_with_the_data(
             for metric, scores in found.items():
                 for stem, score in zip(stems, scores.tolist(), strict=True):
                     assert score == pytest.approx(expected[stem][metric], abs=BASELINE_DB), (track.name, stem, metric)
-
-
-def test_gap_closed_needs_an_oracle_above_the_floor() -> None:
-    higher, lower = Metric("m", "M", "dB", False, "mean", "", ""), Metric("d", "D", "", False, "mean", "", "", False)
-    assert higher.gap_closed(6.0, 0.0, 8.0) == 0.75
-    assert lower.gap_closed(0.5, 2.0, 0.0) == 0.75
-    assert math.isnan(higher.gap_closed(6.0, 100.0, 9.0))  # as doing nothing has the best SAR
-    assert math.isnan(lower.gap_closed(6.0, 1.0, 9.0))
