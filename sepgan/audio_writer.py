@@ -217,14 +217,19 @@ def finish_file(path: Path, plan: OutputPlan) -> None:
 
 
 def require_frames(path: Path, target: Path, plan: OutputPlan, frames: int) -> None:
-    """Refuse a closed file that holds fewer samples than were written: libraries close files on full disks silently."""
-    if plan.format.codec:
-        with av.open(str(path.absolute())) as container:
-            lengths = [stream.duration or 0 for stream in container.streams.audio]
-    else:
-        lengths = [soundfile.info(path).frames]
-    if min(lengths) < frames:
-        raise OutputError(f"{target} cannot be written: {min(lengths)} of {frames} samples arrived; is the disk full?")
+    """Refuse a closed file that does not hold what was written: libraries close files on full disks silently."""
+    try:
+        if plan.format.codec:
+            with av.open(str(path.absolute())) as container:
+                lengths = {stream.duration or 0 for stream in container.streams.audio}
+        else:
+            lengths = {soundfile.info(path).frames}
+    except (soundfile.SoundFileError, av.FFmpegError):
+        lengths = {0}
+    if lengths != {frames}:
+        # A file without its end does not know how long it is.
+        arrived = "not all" if max(lengths) > frames else min(lengths)
+        raise OutputError(f"{target} cannot be written: {arrived} of {frames} samples arrived; is the disk full?")
 
 
 class StagedFolder:
@@ -299,5 +304,6 @@ def output_errors(path: Path) -> Iterator[None]:
     except (soundfile.SoundFileError, MutagenError) as error:
         # libsndfile says "System error" and no more.
         full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
-        reason = "No space left on device" if full else str(error).splitlines()[0] if str(error) else "unknown error"
+        said = str(error).partition("\n")[0].replace("System error.", "the system refused it; is the disk full?")
+        reason = "No space left on device" if full else said or "unknown error"
         raise OutputError(f"{path} cannot be written: {reason}") from error
