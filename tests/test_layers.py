@@ -41,7 +41,11 @@ SAME_ROOM = {
     "engine": "separator",
     "ensemble": "separator",
 }  # and all files named `<room>_...`: see _room_of
-ALLOWED_SIDEWAYS = {("recipe", "errors"), ("training", "evaluation")}  # validation scores with the evaluator's metrics
+ALLOWED_SIDEWAYS = {
+    ("recipe", "errors"),
+    ("features", "frontend"),  # one table of mel bands
+    ("training", "evaluation"),  # validation scores with the evaluator's metrics
+}
 
 
 def _modules() -> list[Path]:

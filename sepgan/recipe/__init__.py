@@ -7,6 +7,7 @@ checkpoint, so a model cannot be run with another front-end than it was trained 
 from sepgan.recipe.adversary import AdversaryRecipe
 from sepgan.recipe.augmentation import AugmentationRecipe
 from sepgan.recipe.data import DataRecipe, SourceRecipe
+from sepgan.recipe.features import FeatureRecipe, FramingRecipe
 from sepgan.recipe.files import assign, find, folders, from_dict, load, to_dict
 from sepgan.recipe.networks import FrontendRecipe, GeneratorRecipe
 from sepgan.recipe.training import TrainRecipe
@@ -17,6 +18,8 @@ __all__ = [
     "AdversaryRecipe",
     "AugmentationRecipe",
     "DataRecipe",
+    "FeatureRecipe",
+    "FramingRecipe",
     "FrontendRecipe",
     "GeneratorRecipe",
     "Recipe",
