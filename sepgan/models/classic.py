@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sepgan.models.noise import mean_noise, sample_noise
 from sepgan.recipe import GeneratorRecipe
 
 LOG_FLOOR = 1e-3  # added to magnitudes before the logarithm: about -66 dB below a full-scale 4096-point Hann partial
@@ -34,12 +35,14 @@ class ClassicUNet(nn.Module):
         super().__init__()
         self.stems = stems
         self.channels = config.channels
+        self.noise = config.noise
+        seen = config.channels + 1 + config.noise.dimensions
         self.grid = 2 ** len(config.widths)
         self.normalise = nn.BatchNorm1d(bands)
         # Convolutions cannot tell low from high bands; a ramp over frequency lets them (Liu et al., CoordConv, 2018).
         self.register_buffer("position", torch.linspace(-1.0, 1.0, bands).view(1, 1, bands, 1), persistent=False)
         widths = config.widths
-        sizes_in = (config.channels + 1, *widths[:-1])
+        sizes_in = (seen, *widths[:-1])
         self.encoder = nn.ModuleList(
             Down(size_in, size_out, config) for size_in, size_out in zip(sizes_in, widths, strict=True)
         )
@@ -49,7 +52,7 @@ class ClassicUNet(nn.Module):
             _Up(size_in, size_out, config.kernel, config.dropout if level < config.dropout_levels else 0.0)
             for level, (size_in, size_out) in enumerate(zip(sizes_in, sizes_out, strict=True))
         )
-        self.head = nn.Conv2d(config.head_width + config.channels + 1, stems * config.channels, 3, padding=1)
+        self.head = nn.Conv2d(config.head_width + seen, stems * config.channels, 3, padding=1)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
@@ -71,14 +74,19 @@ class ClassicUNet(nn.Module):
         return torch.softmax(logits.reshape(batch, self.stems, channels, bands, frames), dim=1)
 
     def _features(self, magnitudes: Tensor) -> Tensor:
-        """Normalised log magnitudes and the ramp over frequency: `[B, C, F, N] -> [B, C + 1, F, N]`."""
+        """Normalised log magnitudes, the ramp over frequency, noise if any: `[B, C, F, N] -> [B, C + 1 + z, F, N]`."""
         batch, channels, bands, frames = magnitudes.shape
         logs = torch.log(magnitudes + LOG_FLOOR)
         # One mean and deviation a band, shared by channels: the band axis stands where BatchNorm1d wants its channels.
         flat = logs.transpose(1, 2).reshape(batch, bands, channels * frames)
         normalised = self.normalise(flat).reshape(batch, bands, channels, frames).transpose(1, 2)
         position = self.get_buffer("position").to(normalised.dtype).expand(batch, 1, bands, frames)
-        return torch.cat([normalised, position], dim=1)
+        if self.noise.dimensions == 0:
+            return torch.cat([normalised, position], dim=1)
+        shape = (batch, self.noise.dimensions, bands, frames)
+        # A song must always give the same stems: the mean stands for the noise once training is over.
+        noise = sample_noise(self.noise, shape) if self.training else torch.full(shape, mean_noise(self.noise))
+        return torch.cat([normalised, position, noise.to(normalised)], dim=1)
 
 
 class Down(nn.Sequential):

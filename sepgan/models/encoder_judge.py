@@ -29,7 +29,8 @@ class EncoderDiscriminator(nn.Module):
         assert around.generator is not None, "the encoder's shape comes from the generator"
         self.config = config
         widths = around.generator.widths
-        sizes_in = (around.channels + 1, *widths[:-1])
+        self.unused = around.generator.noise.dimensions  # channels where the generator's encoder sees noise
+        sizes_in = (around.channels + 1 + self.unused, *widths[:-1])
         self.encoder = nn.ModuleList(
             Down(size_in, size_out, around.generator) for size_in, size_out in zip(sizes_in, widths, strict=True)
         )
@@ -39,7 +40,8 @@ class EncoderDiscriminator(nn.Module):
         """Score each patch of `stem`."""
         logs = torch.log(stem + LOG_FLOOR)
         ramp = torch.linspace(-1.0, 1.0, stem.shape[2], device=stem.device, dtype=stem.dtype)
-        x = torch.cat([logs, ramp[:, None].expand(len(stem), 1, -1, stem.shape[3])], dim=1)
+        ramp = ramp[:, None].expand(len(stem), 1, -1, stem.shape[3])
+        x = torch.cat([logs, ramp, *[torch.zeros_like(ramp)] * self.unused], dim=1)
         features = []
         for down in self.encoder:
             x = down(x)

@@ -24,15 +24,23 @@ def sample_noise(config: NoiseRecipe, shape: Sequence[int], generator: torch.Gen
     """
     device = generator.device if generator is not None else torch.device("cpu")
     if config.distribution == "uniform":
-        drawn: Tensor = torch.rand(*shape, generator=generator, device=device)
-        return config.low + (config.high - config.low) * drawn
+        spread = (config.high - config.low) * torch.rand(*shape, generator=generator, device=device)
+        uniform: Tensor = config.low + spread
+        return uniform
     normal: Tensor = torch.randn(*shape, generator=generator, device=device)
     if config.distribution == "normal":
         return normal
     if config.distribution == "rescaled":
         extra = EXTRA_VARIANCE**0.5 * torch.randn(*shape, generator=generator, device=device)
-        return config.mean + config.deviation * normal + extra
+        rescaled: Tensor = config.mean + config.deviation * normal + extra
+        return rescaled
     centres = torch.tensor(config.centres, device=device)
     chosen = torch.randint(len(centres), tuple(shape), generator=generator, device=device)
-    around: Tensor = centres[chosen]
-    return around + config.spread * normal
+    mixed: Tensor = centres[chosen] + config.spread * normal
+    return mixed
+
+
+def mean_noise(config: NoiseRecipe) -> float:
+    """The mean of the distribution."""
+    means = {"normal": 0.0, "rescaled": config.mean, "uniform": (config.low + config.high) / 2}
+    return means.get(config.distribution, sum(config.centres) / len(config.centres))

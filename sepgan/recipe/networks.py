@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from sepgan.recipe.noise import NoiseRecipe
 from sepgan.recipe.section import Section
 
 
@@ -43,8 +44,11 @@ class GeneratorRecipe(Section):
     dropout: float = Field(0.5, ge=0, lt=1)
     dropout_levels: int = Field(3, ge=0, description="decoder levels with dropout, deepest first")
     head_width: int = Field(16, ge=4, description="channels of the last decoder level")
+    noise: NoiseRecipe = Field(NoiseRecipe(), description="classic: random channels beside the mixture, in training")
     bottleneck: int = Field(144, ge=1, description="branched: channels below the deepest level")
-    frozen_levels: int = Field(0, ge=0, description="branched: first encoder levels that keep the weights they begin with")
+    frozen_levels: int = Field(
+        0, ge=0, description="branched: first encoder levels that keep the weights they begin with"
+    )
     branches: tuple[int, ...] = Field((), description="branched: stems read by each decoder, in the recipe's order")
 
     @model_validator(mode="after")
@@ -53,6 +57,10 @@ class GeneratorRecipe(Section):
             raise ValueError(f"generator.kernel must be odd, got {self.kernel}")
         if min(self.widths) < 1:
             raise ValueError(f"generator.widths must be at least 1 each, got {list(self.widths)}")
+        if self.noise.dimensions and self.kind != "classic":
+            raise ValueError(
+                f"generator.noise needs generator.kind 'classic', got '{self.kind}': set noise.dimensions to 0"
+            )
         if min(self.branches, default=1) < 1:
             raise ValueError(f"generator.branches must be at least 1 each, got {list(self.branches)}")
         return self

@@ -73,16 +73,16 @@ class ToyTask:
         points = self.game.generated(self.generator(noise).float())
         return Made(points, None, {"vector": Judged(None, batch, points, None, paired=False)})
 
-    def draw_points(self) -> Tensor:
-        """Points of the averaged generator from noise that is always the same, `[samples, dimensions]`."""
+    def draw_points(self, network: nn.Module) -> Tensor:
+        """Points of a generator from noise that is always the same, `[samples, dimensions]`."""
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         noise = sample_noise(self.toy.noise, (self.toy.samples, self.toy.noise.dimensions), generator)
         with torch.no_grad():
-            return self.game.generated(self.average(noise.to(self.fabric.device))).cpu()
+            return self.game.generated(network(noise.to(self.fabric.device))).cpu()
 
     def validate(self, step: int) -> Validation:
         """Its own error: how far the points are from those wanted."""
-        measured = self.game.measure(self.draw_points())
+        measured = self.game.measure(self.draw_points(self.average))
         return Validation(-measured["error"], measured)
 
     def write(self, path: Path, step: int, seconds: float, scores: Mapping[str, float]) -> None:
@@ -96,13 +96,14 @@ class ToyTask:
         return path.with_name(path.name + checkpoint.SUFFIX)
 
     def finish(self, folder: Path) -> None:
-        """Draw the samples of the best generator."""
+        """Draw the samples of the best generator so far."""
         if not self.toy.picture:
             return
         best = self.model_path(folder / "best")
+        network = copy.deepcopy(self.average)
         if best.is_file():
-            self.average.load_state_dict(checkpoint.read_tensors(best)[1])
-        draw(self.game, self.draw_points(), self.name, folder / "samples.png")
+            network.load_state_dict(checkpoint.read_tensors(best)[1])
+        draw(self.game, self.draw_points(network), self.name, folder / "samples.png")
 
     def comparable(self, recipe: Mapping[str, Any]) -> Any:
         """All but the length of a run and how often it reports."""
