@@ -82,6 +82,33 @@ def wave_frames(head: bytes) -> int | None:
     return None
 
 
+def mp3_frames(head: bytes) -> int | None:
+    """Samples per channel of an MP3 whose head has LAME's counts of frames and padding; None where it has not.
+
+    A Xing or Info header has flags, then four fields that all encoders of this kind write, 120 bytes with its name;
+    LAME's name follows, and 21 bytes on, two numbers of 12 bits (LAME project, *MP3 info tag, revision 1*, 2002).
+    """
+    found = max(head.find(b"Xing"), head.find(b"Info"))
+    sync = head.rfind(b"\xff", 0, max(found - 8, 0))
+    tag = head[found : found + 144]
+    if found < 0 or sync < 0 or len(tag) < 144 or tag[7] & 15 != 15 or not tag[120:124].isalpha():
+        return None
+    samples = 1152 if head[sync + 1] >> 3 & 3 == 3 else 576  # in a frame: MPEG-1, or one of the two others
+    delay, padding = tag[141] << 4 | tag[142] >> 4, (tag[142] & 15) << 8 | tag[143]
+    return int.from_bytes(tag[8:12], "big") * samples - delay - padding
+
+
+def index_comes_first(head: bytes) -> bool:
+    """Whether the index of an MP4 file comes before its samples, so that it can be read from front to back."""
+    begin = 0
+    while begin + 8 <= len(head):
+        size, name = int.from_bytes(head[begin : begin + 4], "big"), head[begin + 4 : begin + 8]
+        if name in (b"moov", b"mdat") or size < 8:
+            return name == b"moov"
+        begin += size
+    return True
+
+
 def bytes_behind_data(path: Path) -> int:
     """Bytes behind the samples of a WAV file that no chunk accounts for: its header counts too few samples.
 

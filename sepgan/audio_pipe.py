@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sepgan.audio_containers import AudioInfo, audio_stream, cut_off, decoded, info_of, require_finite, require_length
 from sepgan.audio_formats import BITS, SUBTYPES
-from sepgan.audio_headers import wave_frames
+from sepgan.audio_headers import index_comes_first, mp3_frames, wave_frames
 from sepgan.audio_layout import mask_of
 from sepgan.audio_tags import Tags, tags_of
 from sepgan.audio_writer import as_integers, quantise
@@ -54,11 +54,10 @@ class PipeReader:
         except (av.FFmpegError, OSError) as error:
             if not self._source.head:
                 raise AudioError(f"{name} is empty") from error
-            hint = (
-                "; an MP4 file must have its index first: give the file's name" if b"ftyp" in self._source.head else ""
-            )
-            raise AudioError(f"{name} is not audio that can be decoded ({error.strerror}){hint}") from error
+            self._require_index()
+            raise AudioError(f"{name} is not audio that can be decoded ({error.strerror})") from error
         try:
+            self._require_index()
             self._stream = audio_stream(self._container, name, 0)
             self.info = self._info()
             self.tags: Tags = tags_of(self._container)
@@ -95,18 +94,27 @@ class PipeReader:
         """Let go of the decoder; the file stays open."""
         self._container.close()
 
+    def _require_index(self) -> None:
+        head = bytes(self._source.head)
+        if head[4:8] == b"ftyp" and not index_comes_first(head):
+            raise AudioError(f"{self._name} is an MP4 file with its index at the end; give its name instead")
+
     def _info(self) -> AudioInfo:
         info = info_of(self._container, self._stream)
         frames = info.frames
         if self._container.format.name == "wav":
             frames = wave_frames(bytes(self._source.head))
+        elif self._container.format.name == "mp3":
+            frames = mp3_frames(bytes(self._source.head))
         elif self._container.format.name in _LOSSLESS and self._stream.duration is not None:
             frames = round(self._stream.duration * self._stream.time_base * self._stream.rate)
         return AudioInfo(info.sample_rate, info.channels, frames, info.codec, info.bits, info.layout)
 
     def _chunks(self, start: int) -> Iterator[Waveform]:
         position = 0
-        for _, samples in decoded(self._container, self._name, [self._stream]):
+        for _, whole in decoded(self._container, self._name, [self._stream]):
+            # What encoders append to fill a last frame does not count.
+            samples = whole if self.info.frames is None else whole[:, : max(0, self.info.frames - position)]
             require_finite(samples, self._name, position, self.info.sample_rate)
             skip = max(0, start - position)
             position += samples.shape[1]
