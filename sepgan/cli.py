@@ -12,6 +12,7 @@ import typer
 from sepgan import __version__
 from sepgan.cli_data import data_app
 from sepgan.cli_eval import evaluate
+from sepgan.cli_export import export
 from sepgan.cli_models import models_app
 from sepgan.cli_separate import separate
 from sepgan.cli_train import train
@@ -33,6 +34,7 @@ app.add_typer(models_app, name="models")
 app.command()(separate)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(export)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from sepgan import checkpoint
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import CheckpointError, RecipeError
 from sepgan.frontend import Stft, build_bands
-from sepgan.models import build_generator
+from sepgan.models import build_generator, graph
 from sepgan.recipe import Recipe, from_dict
 
 SEGMENT_S = 10.0  # enough context for the network, little enough memory for any machine
@@ -54,7 +54,20 @@ class Separator(nn.Module):
             CheckpointError: The model is missing, damaged, altered, or of another version.
         """
         path = checkpoint.find(model)
+        if path.suffix in graph.SUFFIXES:
+            return cls._from_graph(path).to(device)
         return cls.build(*checkpoint.read(path), f"model file '{path}'").to(device)
+
+    @classmethod
+    def _from_graph(cls, path: Path) -> Separator:
+        """A separator whose generator is an exported graph."""
+        found = graph.read_header(path)
+        try:
+            separator = cls(from_dict(found.header.recipe, f"recipe beside '{path}'"), found.header)
+        except RecipeError as error:
+            raise CheckpointError(f"graph '{path}' does not fit this version of sepgan: {error}") from error
+        separator.generator = graph.Graph(path, found.grid)
+        return separator.eval()
 
     @classmethod
     def build(cls, header: CheckpointHeader, tensors: Mapping[str, Tensor], origin: str) -> Separator:
