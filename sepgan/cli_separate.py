@@ -18,6 +18,7 @@ from sepgan.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sepgan.engine import EngineOptions
     from sepgan.separation import SeparationOptions, SeparationResult, SeparationSummary, Song
     from sepgan.separation.batch import Outcome
     from sepgan.separation.forecast import Forecast
@@ -91,6 +92,20 @@ def separate(
             help="auto, mono, names in file order (L,R,C,LFE,Ls,Rs), or numbers (1+2,3,4,5+6).", rich_help_panel=_ENGINE
         ),
     ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16 or fp16: of the network.", rich_help_panel=_ENGINE)
+    ] = "fp32",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Segments at once; else as many as fit.", rich_help_panel=_ENGINE)
+    ] = None,
+    shifts: Annotated[int, typer.Option(min=0, help="Average so many shifted runs.", rich_help_panel=_ENGINE)] = 0,
+    wiener: Annotated[
+        int, typer.Option(min=0, help="Iterations of the multichannel Wiener filter.", rich_help_panel=_ENGINE)
+    ] = 0,
+    ensemble: Annotated[
+        str | None,
+        typer.Option(help="More models to average with, such as other.safetensors:0.5,third.", rich_help_panel=_ENGINE),
+    ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Songs separated at once.", rich_help_panel=_RUN)
     ] = 1,
@@ -108,6 +123,7 @@ def separate(
         raise UsageError("no songs are named: give files, folders, patterns or @lists; see `sepgan separate --help`")
     if verify:
         raise typer.Exit(_verify(inputs, model, device, progress))
+    from sepgan.engine import EngineOptions
     from sepgan.separation import SeparationOptions, Song, find_songs
 
     if float32 + int24 + int16 > 1:
@@ -122,7 +138,10 @@ def separate(
         raise UsageError("--out - takes one song, and leaves no room for --progress json: choose a folder")
     if (piped_in or piped_out) and (dry_run or skip_existing):
         raise UsageError("--dry-run and --skip-existing need files on both sides: give them names")
-    separator = load(model, device)
+    engine_options = EngineOptions(precision=precision, batch=batch, shifts=shifts, wiener=wiener)
+    weighted = [(model, 1.0), *(parse_weighted(text) for text in names(ensemble or ""))]
+    separator = load_engine(weighted, device, engine_options)
+    model = ",".join(name for name, _ in weighted)
     length = separator.excerpt_samples(segment) if segment is not None else separator.segment
     options = SeparationOptions(
         stems=tuple(names(stems)) if stems is not None else None,
@@ -167,6 +186,34 @@ def parse_aggregate(text: str) -> tuple[str, tuple[str, ...]]:
     if not equals or not name.strip() or not all(stems):
         raise UsageError(f"--aggregate '{text}' must look like NAME=STEM+STEM, such as instrumental=drums+bass+other")
     return name.strip(), stems
+
+
+def parse_weighted(text: str) -> tuple[str, float]:
+    """Read a model and its weight in an ensemble.
+
+    >>> parse_weighted("other.safetensors:0.5"), parse_weighted("other")
+    (('other.safetensors', 0.5), ('other', 1.0))
+    """
+    name, colon, weight = text.rpartition(":")
+    try:
+        return (name, float(weight)) if colon else (text, 1.0)
+    except ValueError:  # a colon of the path
+        return text, 1.0
+
+
+def load_engine(weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions) -> Any:
+    """Load one model or several, and make them ready to run.
+
+    Args:
+        weighted: models and their weights; weights of a single one do not matter.
+        device: as the user gave it.
+        options: how to run them.
+    """
+    from sepgan.engine import Engine
+    from sepgan.ensemble import Ensemble
+
+    engines = [Engine(load(name, device), options) for name, _ in weighted]
+    return engines[0] if len(engines) == 1 else Ensemble(engines, [weight for _, weight in weighted])
 
 
 def share_threads(jobs: int) -> None:
@@ -218,8 +265,8 @@ def _separate(
         width = max(len(str(failure.source)) for failure in summary.failures)
         for failure in summary.failures:
             reporter.say(f"  {failure.source!s:{width}}  code {failure.error.exit_code}  {failure.error}")
-    licence = separator.header.licence if separator.header else "unknown"
-    reporter.say(f"model {model}, weights under {licence}")
+    licences = dict.fromkeys(header.licence for header in separator.headers) or {"unknown": None}
+    reporter.say(f"model {model}, weights under {', '.join(licences)}")
     return summary
 
 
@@ -283,6 +330,7 @@ def _forecast(
 def _verify(manifests: Sequence[str], model: str, device: str, progress: Style) -> int:
     import torch
 
+    from sepgan.engine import EngineOptions
     from sepgan.separation.manifest import read_manifest
     from sepgan.separation.verify import verify
 
@@ -291,8 +339,13 @@ def _verify(manifests: Sequence[str], model: str, device: str, progress: Style) 
         for path in manifests:
             manifest = read_manifest(path)
             # The model is the recorded one unless another place for it is named.
-            sources = [record.source for record in manifest.models if record.source]
-            separator = load(",".join(sources) if sources and model == "default" else model, device)
+            sources = [record.source or model for record in manifest.models]
+            if model != "default":
+                sources[:1] = [model]
+            recorded = dict(manifest.options.get("engine") or {})
+            weights = recorded.pop("weights", [1.0] * len(sources))
+            pairs = list(zip(sources, weights, strict=True))
+            separator = load_engine(pairs, device, EngineOptions(**recorded))
             torch.set_num_threads(manifest.engine.threads)  # the last bits may depend on it
 
             def advance(done_s: float, total_s: float | None, name: str = manifest.input.file) -> None:

@@ -23,7 +23,7 @@ import torch
 
 from sepgan.errors import AudioError, UsageError
 from sepgan.separation.batch import separate_file
-from sepgan.separation.blocks import Model, separate_blocks
+from sepgan.separation.blocks import Model, ready, separate_blocks
 from sepgan.separation.channels import parse_layout
 from sepgan.separation.options import DEFAULTS, SeparationOptions
 from sepgan.separation.results import SeparationResult
@@ -82,7 +82,7 @@ class Separator:
     """Splits music into stems that sum to it.
 
     Args:
-        model: the network, or anything that behaves like it.
+        model: a network as it is, or an `Engine` or `Ensemble` that was set up.
         segment_s: seconds separated at once; None for the model's own choice. Shorter ones take less memory and give a
             stream less latency, and cost quality.
         overlap: share of a segment that neighbours have in common, up to 0.5; None for the model's own choice.
@@ -91,7 +91,7 @@ class Separator:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Network,
         *,
         segment_s: float | None = None,
         overlap: float | None = None,
@@ -101,6 +101,7 @@ class Separator:
             raise UsageError(f"segment_s must be more than 0, got {segment_s}")
         if overlap is not None and not 0 <= overlap <= 0.5:
             raise UsageError(f"overlap must lie from 0 to 0.5, got {overlap}")
+        model = ready(model)
         self.model = model
         self._segment = model.segment if segment_s is None else max(2, round(segment_s * model.sample_rate))
         wanted = model.overlap if overlap is None else round(overlap * self._segment)
@@ -123,8 +124,7 @@ class Separator:
             CheckpointError: it is missing, damaged, altered, or of another version.
             UsageError: the segment or overlap makes no sense.
         """
-        network = Network.load(model, device)
-        return cls(network, segment_s=segment_s, overlap=overlap, channel_layout=channel_layout)
+        return cls(Network.load(model, device), segment_s=segment_s, overlap=overlap, channel_layout=channel_layout)
 
     @property
     def stems(self) -> tuple[str, ...]:

@@ -8,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
-
 from sepgan.audio_formats import FORMATS, SUBTYPES
+from sepgan.engine import is_out_of_memory
 from sepgan.errors import AudioError, OutOfMemoryError, SepganError, UsageError
-from sepgan.separation.blocks import Model
+from sepgan.separation.blocks import Model, ready
 from sepgan.separation.channels import parse_layout
 from sepgan.separation.inputs import Song
 from sepgan.separation.manifest import file_sha256, finished_key, is_finished, model_records
 from sepgan.separation.naming import Job, plan_job, require_distinct, require_free
 from sepgan.separation.options import DEFAULTS, SeparationOptions
 from sepgan.separation.results import SeparationFailure, SeparationResult, SeparationSummary
-from sepgan.separation.song import Progress, SongRun
+from sepgan.separation.song import Progress, SongRun, all_options
 from sepgan.separation.sources import FileSource, Source
 from sepgan.separation.stems import StemPlan, plan_stems
+from sepgan.separator import Separator
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,13 @@ class SongSeparator:
     """
 
     def __init__(
-        self, model: Model, out: Path, options: SeparationOptions = DEFAULTS, model_source: str | None = None
+        self,
+        model: Model | Separator,
+        out: Path,
+        options: SeparationOptions = DEFAULTS,
+        model_source: str | None = None,
     ) -> None:
+        model = ready(model)
         if options.file_format not in FORMATS:
             raise UsageError(f"file format {options.file_format!r} is not one of {', '.join(FORMATS)}")
         if options.subtype not in SUBTYPES:
@@ -86,7 +91,7 @@ class SongSeparator:
         except AudioError:
             return False
         models = [record.sha256 for record in model_records(self.model, None)]
-        key = finished_key(song, models, self.options.of_the_result())
+        key = finished_key(song, models, all_options(self.model, self.options))
         return is_finished(job.manifest, key, job.targets)
 
     def separate(
@@ -130,8 +135,8 @@ class SongSeparator:
             )
             try:
                 return run.run(progress)
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+            except (RuntimeError, MemoryError, OutOfMemoryError) as error:
+                if not (isinstance(error, OutOfMemoryError) or is_out_of_memory(error)):
                     raise
                 _log.warning("%s: out of memory with segments of %d samples", job.song.path, run.segment)
         least = segment >> _SEGMENT_HALVINGS
@@ -139,7 +144,7 @@ class SongSeparator:
 
 
 def separate_file(
-    model: Model,
+    model: Model | Separator,
     path: str | Path,
     out_dir: str | Path,
     *,
@@ -169,7 +174,7 @@ def separate_file(
 
 
 def separate_files(
-    model: Model,
+    model: Model | Separator,
     paths: Sequence[str | Path | Song],
     out_dir: str | Path,
     *,
@@ -259,8 +264,3 @@ def _run_all(
                 future.cancel()
             raise
     return outcomes
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on a CPU, torch raises a plain RuntimeError that tells only in its text."""
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

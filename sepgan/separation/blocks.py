@@ -1,15 +1,18 @@
 """What the front end needs of a model, and how its stems come back at the song's own rate and channels."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol, cast
 
 import numpy as np
 from torch import Tensor
 
 from sepgan.audio import Resampler, Waveform
-from sepgan.separation.channels import Layout, by_layout
+from sepgan.engine import Engine
+from sepgan.separation.channels import Layout
 from sepgan.separation.stems import StemPlan
+from sepgan.separator import Separator
 from sepgan.streaming import separate_stream
 
 
@@ -40,8 +43,29 @@ class Model(Protocol):
     def header(self) -> Any:
         """What its file says of it: `name`, `sha256`, `licence`; None where it does not come from a file."""
 
-    def __call__(self, mixture: Tensor, /) -> Tensor:
-        """Separate `[B, C, T]` into `[B, S, C, T]`; from several threads at once."""
+    def batch_for(self, segment: int, channels: int) -> int:
+        """How many segments to separate at once."""
+
+    def separate(
+        self, mixture: Tensor, groups: Sequence[Sequence[str]] | None = None, layout: Layout | None = None
+    ) -> Tensor:
+        """Separate `[B, C, T]` into sums of stems `[B, len(groups), C, T]`; from several threads at once."""
+
+
+def ready(model: Model | Separator) -> Model:
+    """Give a model as it is, and a bare separator an engine to run it."""
+    if isinstance(model, Separator) and not hasattr(model, "separate"):
+        return Engine(model)
+    return cast(Model, model)
+
+
+def engine_options(model: Model) -> dict[str, Any]:
+    """How the model is run, as far as it decides what a stem holds, as plain JSON values."""
+    options = getattr(model, "options", None)
+    plain = {} if options is None else asdict(options)
+    plain.pop("batch", None)  # how many segments at once changes no more than rounding
+    weights = getattr(model, "weights", None)
+    return plain if weights is None else {**plain, "weights": list(weights)}
 
 
 def separate_blocks(
@@ -77,18 +101,18 @@ def separate_blocks(
         return
     waiting = _Queue()
     count = len(plan.others)
-    places = [[model.stems.index(part) for part in plan.parts[name]] for name in plan.others]
+    groups = [plan.parts[name] for name in plan.others]
     estimates = separate_stream(
-        by_layout(lambda mixture: model(mixture).cpu(), layout),
+        lambda mixture: model.separate(mixture, groups, layout),
         _resampled(waiting.watch(blocks), sample_rate, model.sample_rate, channels),
         segment=segment,
         overlap=overlap,
+        batch=model.batch_for(segment, channels),
     )
 
     def grouped() -> Iterator[Waveform]:
-        for stems in estimates:
-            # [S, C, n] -> [K, C, n]
-            outputs = np.stack([stems[parts].sum(0).numpy() if len(parts) > 1 else stems[parts[0]] for parts in places])
+        for stems in estimates:  # [K, C, n]
+            outputs = stems.numpy()
             if watch is not None:
                 watch(outputs)
             yield outputs.reshape(count * channels, -1)

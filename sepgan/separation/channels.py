@@ -21,12 +21,8 @@ that channel of the song.
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from sepgan.audio_layout import speakers
 from sepgan.errors import UsageError
-from sepgan.streaming import Separate
 
 Layout = tuple[tuple[int, ...], ...]
 """Groups of one or two channels, counted from 0; every channel is in one group."""
@@ -103,28 +99,3 @@ def _from_names(names: Sequence[str], text: str) -> Layout:
         elif name not in followers:
             layout.append((place,))
     return tuple(layout)
-
-
-def by_layout(function: Separate, layout: Layout) -> Separate:
-    """Make a function of `[1, C, T]` out of one of `[B, 2, T]` and `[B, 1, T]`.
-
-    Args:
-        function: separates pairs and single channels, `[B, c, T] -> [B, S, c, T]`.
-        layout: the groups of channels.
-    """
-    if len(layout) == 1:
-        (order,) = layout
-        back = torch.argsort(torch.tensor(order))
-        return lambda mixture: function(mixture[:, list(order)])[:, :, back]
-
-    def separate(mixture: Tensor) -> Tensor:
-        found: dict[int, Tensor] = {}
-        for width in (2, 1):
-            groups = [group for group in layout if len(group) == width]
-            if groups:
-                # The groups become the batch: [len(groups), width, T] -> [len(groups), S, width, T]
-                stems = function(torch.stack([mixture[0, list(group)] for group in groups]))
-                found |= {channel: stems[i, :, j] for i, group in enumerate(groups) for j, channel in enumerate(group)}
-        return torch.stack([found[channel] for channel in range(mixture.shape[1])], dim=1).unsqueeze(0)
-
-    return separate

@@ -11,7 +11,7 @@ from sepgan.audio import probe
 from sepgan.audio_formats import BITS, FORMATS, plan_output
 from sepgan.errors import SepganError
 from sepgan.separation.batch import SongSeparator
-from sepgan.separation.channels import parse_layout
+from sepgan.separation.channels import Layout, parse_layout
 from sepgan.separation.inputs import Song
 from sepgan.separation.naming import Job, require_distinct, require_free
 
@@ -53,11 +53,11 @@ def forecast(separator: SongSeparator, songs: Sequence[Song]) -> list[Forecast]:
     """
     jobs = [separator.job(song) for song in songs]
     require_distinct(jobs)
-    segment_s: dict[int, float] = {}
+    segment_s: dict[Layout, float] = {}
     return [_look(separator, job, segment_s) for job in jobs]
 
 
-def _look(separator: SongSeparator, job: Job, segment_s: dict[int, float]) -> Forecast:
+def _look(separator: SongSeparator, job: Job, segment_s: dict[Layout, float]) -> Forecast:
     options, model = separator.options, separator.model
     try:
         if options.skip_existing and separator.is_done(job):
@@ -82,24 +82,24 @@ def _look(separator: SongSeparator, job: Job, segment_s: dict[int, float]) -> Fo
         seconds = options.duration_s if seconds is None else min(seconds, options.duration_s)
     if seconds is None:
         return Forecast(job, None, None, None, False, None)
-    groups = len(layout)
-    if groups not in segment_s:
-        segment_s[groups] = groups * _time_segment(separator)
+    if layout not in segment_s:
+        segment_s[layout] = _time_segment(separator, info.channels, layout)
     hop_s = (separator.segment - separator.overlap) / model.sample_rate
     if FORMATS[options.file_format].lossy:
         rate = (options.bitrate_kbps or _LOSSY_KBPS) * 125 * (info.channels + 1) // 2
     else:
         rate = info.sample_rate * info.channels * (BITS.get(options.subtype) or 32) // 8
     size = round(rate * seconds) * len(job.targets)
-    return Forecast(job, seconds, size, segment_s[groups] * max(1.0, seconds / hop_s), False, None)
+    return Forecast(job, seconds, size, segment_s[layout] * max(1.0, seconds / hop_s), False, None)
 
 
-def _time_segment(separator: SongSeparator) -> float:
-    silence = torch.zeros(1, 2, separator.segment)
+def _time_segment(separator: SongSeparator, channels: int, layout: Layout) -> float:
+    silence = torch.zeros(1, channels, separator.segment)
+    groups = [separator.plan.parts[name] for name in separator.plan.others]
     best = float("inf")
     with torch.inference_mode():
         for _ in range(2):  # the first call is slower
             began = time.perf_counter()
-            separator.model(silence).cpu()
+            separator.model.separate(silence, groups, layout)
             best = min(best, time.perf_counter() - began)
     return best

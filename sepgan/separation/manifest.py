@@ -75,6 +75,7 @@ class EngineRecord(_Record):
     layout: tuple[tuple[int, ...], ...]  # channels that were seen together, from 0
     separated_up_to_hz: int
     threads: int  # of torch
+    precision_error_db: float | None  # of bf16 and fp16 against fp32, on the first segment
 
 
 class RunRecord(_Record):

@@ -70,7 +70,7 @@ class SeparationOptions:
         Raises:
             UsageError: there is an option that this version does not know.
         """
-        values = dict(plain)
+        values = {name: value for name, value in plain.items() if name != "engine"}
         if unknown := set(values) - {field.name for field in fields(cls)}:
             raise UsageError(f"option {sorted(unknown)[0]!r} is unknown to this version; separate the song again")
         if values.get("stems") is not None:

@@ -4,17 +4,17 @@ import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import torch
 
 from sepgan.audio_formats import FORMATS
 from sepgan.audio_writer import BITS, output_errors
 from sepgan.errors import AudioError, CheckpointError
-from sepgan.separation.blocks import Model, separate_blocks
+from sepgan.separation.blocks import Model, engine_options, separate_blocks
 from sepgan.separation.channels import Layout
 from sepgan.separation.manifest import (
     EngineRecord,
@@ -37,6 +37,11 @@ from sepgan.stem_writer import StemWriter
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio done and the seconds there are, None where the file does not say."""
+
+
+def all_options(model: Model, options: SeparationOptions) -> Mapping[str, Any]:
+    """All that decides what a stem holds, but the song and the model."""
+    return {**options.of_the_result(), "engine": engine_options(model)}
 
 
 class _Folder(Protocol):
@@ -181,13 +186,14 @@ class SongRun:
                 bits=info.bits,
             ),
             models=model_records(self.model, self.model_source),
-            options=dict(self.options.of_the_result()),
+            options=dict(all_options(self.model, self.options)),
             engine=EngineRecord(
                 segment=self.segment,
                 overlap=self.overlap,
                 layout=self.layout,
                 separated_up_to_hz=min(info.sample_rate, self.model.sample_rate) // 2,
                 threads=torch.get_num_threads(),
+                precision_error_db=getattr(self.model, "precision_error_db", None),
             ),
             stems=meters.records(self.job, writer),
             residual=self.plan.residual or None,

@@ -10,11 +10,12 @@ import torch
 
 from sepgan.errors import AudioError, CheckpointError, UsageError
 from sepgan.separation.batch import SongSeparator
-from sepgan.separation.blocks import Model
+from sepgan.separation.blocks import Model, engine_options, ready
 from sepgan.separation.inputs import Song
 from sepgan.separation.manifest import Manifest, file_sha256, model_records, read_manifest, run_record
 from sepgan.separation.options import SeparationOptions
 from sepgan.separation.song import Progress
+from sepgan.separator import Separator
 
 _READ_BYTES = 1 << 20
 
@@ -40,7 +41,11 @@ class Verification:
 
 
 def verify(
-    manifest_path: str | Path, model: Model, *, scratch: Path | None = None, progress: Progress | None = None
+    manifest_path: str | Path,
+    model: Model | Separator,
+    *,
+    scratch: Path | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Repeat a run in a temporary folder and compare all files byte by byte.
 
@@ -65,11 +70,14 @@ def verify(
         raise AudioError(f"{path} tells of {song}, which is not there; put the song back")
     if file_sha256(song) != manifest.input.sha256:
         raise AudioError(f"{song} is not the song that {path} tells of: its sha256 has changed")
+    model = ready(model)
     found = [record.sha256 for record in model_records(model, None)]
     if found != recorded:
         raise CheckpointError(
             f"{path} was made by model {_names(recorded)}, this is {_names(found)}; name that model with --model"
         )
+    if engine_options(model) != manifest.options.get("engine"):
+        raise UsageError(f"{path} tells of another engine ({manifest.options.get('engine')}); set it up like that")
     options = SeparationOptions.from_plain(
         {**manifest.options, "segment": manifest.engine.segment, "overlap": manifest.engine.overlap}
     )

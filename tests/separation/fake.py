@@ -1,7 +1,7 @@
 """A model that needs no training, and small helpers, for tests of separation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sepgan import audio
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.separation import SeparationResult
+from sepgan.separation.channels import Layout
 from sepgan.separator import Separator
 from tests import synth
 
@@ -44,6 +45,19 @@ class Shares(Separator):
     @property
     def overlap(self) -> int:
         return 1000
+
+    def batch_for(self, segment: int, channels: int) -> int:
+        return 1
+
+    def separate(
+        self, mixture: Tensor, groups: Sequence[Sequence[str]] | None = None, layout: Layout | None = None
+    ) -> Tensor:
+        assert layout is not None
+        stems = torch.zeros(len(mixture), len(self.stems), *mixture.shape[1:])
+        for group in map(list, layout):
+            stems[:, :, group] = self(mixture[:, group])
+        sums = [stems[:, [self.stems.index(stem) for stem in group]].sum(1) for group in groups or []]
+        return torch.stack(sums, dim=1)
 
     def forward(self, mixture: Tensor) -> Tensor:
         self.inspect(mixture)

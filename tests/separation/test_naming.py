@@ -1,6 +1,7 @@
 """Where files go, and that no two are one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from sepgan.separation.naming import Job, plan_job, require_distinct
 STEMS = ("drums", "vocals")
 
 
-def job(path: str = "in/Song.flac", folder: str = ".", *, one_file: bool = False, **options: str) -> Job:
+def job(path: str = "in/Song.flac", folder: str = ".", *, one_file: bool = False, **options: Any) -> Job:
     song = Song(Path(path), Path(folder))
     suffix = ".stem.mp4" if one_file else ".wav"
     return plan_job(
