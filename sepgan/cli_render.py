@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sepgan.cli_options import ProgressStyle
 from sepgan.console import Reporter, Style
-from sepgan.errors import DatasetError, UsageError
+from sepgan.errors import AudioError, DatasetError, UsageError
+
+if TYPE_CHECKING:
+    from sepgan.data.render.singing import Recording
 
 
 def render(
     midi: Annotated[Path, typer.Argument(metavar="MIDI", help="A folder of MIDI files, or one file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill with one folder for each song.")],
     soundfont: Annotated[list[Path], typer.Option("--soundfont", "-s", help="A .sf2 or .sf3; several are mixed.")],
+    vocals: Annotated[Path | None, typer.Option(help="Folder of solo singing to lay over the songs, in key.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of what comes out, kept beside each song.")] = "not stated",
     takes: Annotated[int, typer.Option(min=1, help="Performances of each song; each is different.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of all choices.")] = 0,
@@ -33,7 +37,7 @@ def render(
     progress: ProgressStyle = Style.AUTO,
 ) -> None:
     """Turn MIDI files and SoundFonts into songs with drums, bass and other; stop with Ctrl-C and repeat to go on."""
-    _need_extra(pictures)
+    _need_extra(pictures, vocals is not None)
     from sepgan.data.render.batch import choose, render_all
     from sepgan.data.render.fluidsynth import check_soundfont, find_synthesiser
     from sepgan.data.render.performance import PLAIN, Ranges
@@ -51,6 +55,7 @@ def render(
         sample_rate=sample_rate,
         file_format=file_format,
         licence=licence,
+        recordings=_listen(vocals, progress) if vocals else (),
     )
     choice = choose(plan_jobs(midi, takes), out, settings, shortest_s, overwrite)
     with Reporter(progress) as reporter:
@@ -73,9 +78,31 @@ def render(
         raise typer.Exit(1 if outcome.rendered + choice.kept else DatasetError.exit_code)
 
 
-def _need_extra(pictures: bool) -> None:
+def _listen(folder: Path, progress: Style) -> tuple[Recording, ...]:
+    """Find out keys and phrases of recordings; one that cannot be read or has no phrase is left out."""
+    from sepgan.data.render import singing
+    from sepgan.data.render.song import sha256_of
+
+    files, heard = singing.find(folder), []
+    with Reporter(progress) as reporter:
+        for number, path in enumerate(files, 1):
+            try:
+                recording = singing.listen(path, sha256_of(path))
+            except AudioError as error:
+                reporter.say(f"left out: {error}")
+                continue
+            if recording:
+                heard.append(recording)
+            reporter.advance("listen", number, len(files))
+    if not heard:
+        raise DatasetError(f"'{folder}' holds no singing: expected phrases of a second or more, alone")
+    return tuple(heard)
+
+
+def _need_extra(pictures: bool, vocals: bool) -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("mido", *(("matplotlib",) if pictures else ())) if find_spec(name) is None]
+    wanted = ["mido", *["matplotlib"] * pictures, *["librosa", "torchaudio"] * vocals]
+    missing = [name for name in wanted if find_spec(name) is None]
     if missing:
-        raise UsageError(f"rendering needs {', '.join(missing)}: install them with `pip install 'sepgan[data]'`")
+        raise UsageError(f"rendering needs {', '.join(missing)}: install them with `pip install 'sepgan[data,train]'`")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from sepgan.data.augment.warp import Warp
 
+# How much each pitch class belongs to a key, from its tonic up (Krumhansl, Cognitive Foundations of Musical Pitch,
+# 1990).
+_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 MINOR_OFFSET = 3  # semitones from a minor key up to the major key with the same notes
 
 
@@ -57,3 +64,24 @@ def _notes(tags: Tags) -> int:
     """The major key with the notes of a song's key."""
     assert tags.key is not None
     return (tags.key + MINOR_OFFSET * tags.minor) % 12
+
+
+def estimate_key(chroma: ArrayLike) -> Tags:
+    """Return the key whose profile correlates best with how much each pitch class is heard.
+
+    Args:
+        chroma: Weights of the twelve pitch classes from C up; all equal ones have no key.
+
+    >>> estimate_key([2, 0, 1, 0, 1, 1, 0, 2, 0, 1, 0, 1])
+    Tags(tempo_bpm=None, key=0, minor=False)
+    """
+    weights = np.asarray(chroma, dtype=np.float64)
+    if np.ptp(weights) == 0:
+        return Tags()
+    scores = [
+        (float(np.corrcoef(weights, np.roll(profile, key))[0, 1]), key, minor)
+        for minor, profile in ((False, _MAJOR), (True, _MINOR))
+        for key in range(12)
+    ]
+    _, key, minor = max(scores)
+    return Tags(key=key, minor=minor)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mido
+import numpy as np
 
+from sepgan.data.augment.matching import Tags, estimate_key
 from sepgan.data.render.performance import Performance
 from sepgan.errors import DatasetError
 
@@ -146,6 +148,50 @@ def split(score: Score, performance: Performance) -> dict[str, mido.MidiFile]:
         elif not (message.type == "control_change" and message.control in _BANK_SELECT):
             _to_all(tracks, tick, message)
     return {stem: _file(tracks[stem], score, tempo) for stem in STEMS if stem in noted}
+
+
+def key_of(stems: Mapping[str, mido.MidiFile]) -> Tags:
+    """Return the key of a song by how long each pitch class sounds, drums aside; none where only drums play."""
+    chroma = np.zeros(12)
+    for stem, file in stems.items():
+        if stem != "drums":
+            for start_s, end_s, note, _, _ in note_bars(file):
+                chroma[note % 12] += end_s - start_s
+    return estimate_key(chroma)
+
+
+def beats_s(score: Score, performance: Performance) -> list[float]:
+    """Return the times of the beats of a song as it is played, in seconds."""
+    changes = [(tick, message.tempo) for tick, message in score.events if message.type == "set_tempo"]
+    times, now_s, tempo, before = [], 0.0, _DEFAULT_TEMPO, 0
+    for tick in range(0, score.events[-1][0] + 1, score.ticks_per_beat):
+        while changes and changes[0][0] <= tick:
+            at, new = changes.pop(0)
+            now_s += mido.tick2second(at - before, score.ticks_per_beat, tempo) / performance.tempo
+            before, tempo = at, new
+        now_s += mido.tick2second(tick - before, score.ticks_per_beat, tempo) / performance.tempo
+        before = tick
+        times.append(now_s)
+    return times
+
+
+def note_bars(notes: mido.MidiFile) -> list[tuple[float, float, int, int, int]]:
+    """List the notes of a MIDI file as (start in seconds, end in seconds, note, velocity, channel)."""
+    bars = []
+    open_notes: dict[tuple[int, int], tuple[float, int]] = {}
+    now_s = 0.0
+    for message in notes:  # in seconds
+        now_s += message.time
+        if message.type not in ("note_on", "note_off"):
+            continue
+        key = (message.channel, message.note)
+        if key in open_notes:
+            start_s, velocity = open_notes.pop(key)
+            bars.append((start_s, now_s, message.note, velocity, message.channel))
+        if message.type == "note_on" and message.velocity:
+            open_notes[key] = (now_s, message.velocity)
+    bars += [(start_s, now_s, note, velocity, channel) for (channel, note), (start_s, velocity) in open_notes.items()]
+    return sorted(bars)
 
 
 def _opening(performance: Performance) -> list[mido.Message]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import mido
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,34 +15,28 @@ _LOWEST_HZ = 30.0
 _WIDTH_IN, _HEIGHT_IN, _DPI = 12.0, 6.0, 90
 
 
-def note_bars(notes: mido.MidiFile) -> list[tuple[float, float, int, int, int]]:
-    """List the notes of a MIDI file as (start in seconds, end in seconds, note, velocity, channel)."""
-    bars = []
-    open_notes: dict[tuple[int, int], tuple[float, int]] = {}
-    now_s = 0.0
-    for message in notes:  # in seconds
-        now_s += message.time
-        if message.type not in ("note_on", "note_off"):
-            continue
-        key = (message.channel, message.note)
-        if key in open_notes:
-            start_s, velocity = open_notes.pop(key)
-            bars.append((start_s, now_s, message.note, velocity, message.channel))
-        if message.type == "note_on" and message.velocity:
-            open_notes[key] = (now_s, message.velocity)
-    bars += [(start_s, now_s, note, velocity, channel) for (channel, note), (start_s, velocity) in open_notes.items()]
-    return sorted(bars)
+Bar = tuple[float, float, int, int, int]
+"""Start and end in seconds, height, strength from 0 to 127, and what it is coloured by."""
 
 
-def draw_stem(path: Path, title: str, notes: mido.MidiFile, waveform: NDArray[np.float32], sample_rate: int) -> None:
+def draw_stem(
+    path: Path,
+    title: str,
+    bars: Sequence[Bar],
+    waveform: NDArray[np.float32],
+    sample_rate: int,
+    *,
+    height: str = "MIDI note",
+) -> None:
     """Write a PNG with the piano roll and the spectrogram of a stem over one time axis.
 
     Args:
         path: The picture.
         title: Above it.
-        notes: What was played; drums are shown by their note numbers.
+        bars: What was played, drums by their note numbers.
         waveform: `[C, T]`.
         sample_rate: In Hz.
+        height: What the height of a bar is.
     """
     # Not through pyplot, which keeps global state: this runs in several threads.
     from matplotlib import colormaps
@@ -55,13 +49,12 @@ def draw_stem(path: Path, title: str, notes: mido.MidiFile, waveform: NDArray[np
     FigureCanvasAgg(figure)
     place = {"left": 0.06, "right": 0.92, "top": 0.94, "bottom": 0.09, "hspace": 0.07}
     roll, spectrum = figure.subplots(2, 1, sharex=True, gridspec_kw=place)
-    bars = note_bars(notes)
     lines = [((start_s, note), (end_s, note)) for start_s, end_s, note, _, _ in bars]
     colours = colormaps["tab10"](np.array([channel for *_, channel in bars]) % 10)
     colours[:, 3] = 0.5 + 0.5 * np.array([velocity for *_, velocity, _ in bars]) / 127
     roll.add_collection(LineCollection(lines, colors=colours, linewidths=2.5))
     low, high = min(bar[2] for bar in bars), max(bar[2] for bar in bars)
-    roll.set(title=title, ylabel="MIDI note", ylim=(low - 2, high + 2))
+    roll.set(title=title, ylabel=height, ylim=(low - 2, high + 2))
     level_db, frequencies_hz = _levels_db(waveform, sample_rate)
     drawn = spectrum.pcolormesh(
         np.linspace(0, duration_s, level_db.shape[1] + 1), frequencies_hz, level_db,

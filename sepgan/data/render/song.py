@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -19,13 +19,16 @@ from sepgan import __version__
 from sepgan.audio_writer import AudioWriter, StagedFolder, output_errors
 from sepgan.data.render import midi
 from sepgan.data.render.fluidsynth import Synthesiser, play
-from sepgan.data.render.performance import Performance, Ranges, draw
+from sepgan.data.render.performance import Performance, Ranges, draw, seed_of
 from sepgan.data.render.pictures import draw_stem
+from sepgan.data.render.singing import Placed, Recording, phrase_bars, place, sing
+from sepgan.data.track import VOCALS
 from sepgan.errors import DatasetError, UsageError
 
 PROVENANCE = "provenance.json"
 FORMATS = ("flac", "wav", "ogg")
 PEAK = 0.9  # of the sum of the stems; one gain for all
+VOCALS_DB = (-2.0, 4.0)  # level of singing beside the other stems
 SILENT_PEAK = 1e-4  # -80 dBFS beside a mixture at PEAK: such a stem is left out, not written
 
 _FRAME = 16384  # samples over which loudness is taken: 0.37 s at 44.1 kHz
@@ -52,6 +55,7 @@ class RenderSettings:
         sample_rate: In Hz.
         file_format: flac, wav or ogg.
         licence: Of the MIDI files and what is made of them, as the user says.
+        recordings: Singing to lay over the songs; none leaves them without vocals.
     """
 
     soundfonts: tuple[SoundFont, ...]
@@ -60,6 +64,7 @@ class RenderSettings:
     sample_rate: int = 44100
     file_format: str = "flac"
     licence: str = "not stated"
+    recordings: tuple[Recording, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,23 +156,37 @@ def render_song(
     """
     performance = draw(job.name, job.variant, settings.seed, len(settings.soundfonts), midi.STEMS, settings.ranges)
     soundfont = settings.soundfonts[performance.soundfont]
-    scores = midi.split(midi.read(job.path), performance)
+    score = midi.read(job.path)
+    played = midi.split(score, performance)
     raw = {
         stem: play(synthesiser, notes, soundfont.path, performance, settings.sample_rate)
-        for stem, notes in scores.items()
+        for stem, notes in played.items()
     }
+    phrases: list[Placed] = []
+    if settings.recordings:
+        rng = np.random.default_rng(seed_of(performance.seed, VOCALS))
+        samples = max(waveform.shape[1] for waveform in raw.values())
+        beats_s, duration_s = midi.beats_s(score, performance), samples / settings.sample_rate
+        phrases = place(settings.recordings, midi.key_of(played), beats_s, duration_s, rng)
+        if phrases:
+            raw[VOCALS] = sing(phrases, samples, settings.sample_rate, rng)
+            gain_db = float(rng.uniform(*VOCALS_DB)) * bool(settings.ranges.gain_db)
+            performance = replace(performance, gains_db=performance.gains_db | {VOCALS: round(gain_db, 4)})
     stems = balance(raw, performance)
     if not stems:
         raise DatasetError(f"'{job.path}' is silent with '{soundfont.path.name}': use a General MIDI SoundFont")
-    provenance = _provenance(job, settings, synthesiser, soundfont, performance, stems)
+    provenance = _provenance(job, settings, synthesiser, soundfont, performance, stems, phrases)
     length: int = next(iter(stems.values())).shape[1]
     target = out / job.folder
     with StagedFolder(target, needed_bytes=len(stems) * length * 4) as staged:
         _write(staged.path, stems, provenance, settings, performance.seed)
         if pictures:
             for stem, waveform in stems.items():
-                title = f"{job.folder}: {stem}"
-                draw_stem(staged.path / f"{stem}.png", title, scores[stem], waveform, settings.sample_rate)
+                path, title = staged.path / f"{stem}.png", f"{job.folder}: {stem}"
+                if stem == VOCALS:
+                    draw_stem(path, title, phrase_bars(phrases), waveform, settings.sample_rate, height="shift")
+                else:
+                    draw_stem(path, title, midi.note_bars(played[stem]), waveform, settings.sample_rate)
         if target.exists():
             shutil.rmtree(target)
         staged.commit()
@@ -181,7 +200,13 @@ def balance(raw: Stems, performance: Performance) -> dict[str, NDArray[np.float3
         return {}
     stems = {}
     for stem, waveform in raw.items():
-        gain_db = performance.gains_db[stem] - (_active_level_db(waveform) if performance.level else 0.0)
+        # Voices have no level of their own beside the synthesiser's, so they are always levelled, to the others.
+        gain_db = performance.gains_db[stem]
+        if performance.level:
+            gain_db -= _active_level_db(waveform)
+        elif stem == VOCALS:
+            others = [other for name, other in raw.items() if name != VOCALS]
+            gain_db += max(_active_level_db(other) for other in others) - _active_level_db(waveform)
         padded = np.pad(waveform[:, :length], ((0, 0), (0, max(0, length - waveform.shape[1]))))
         stems[stem] = padded * np.float32(10 ** (gain_db / 20))
     # A stem alone may exceed the sum where they cancel.
@@ -217,8 +242,9 @@ def _write(folder: Path, stems: Stems, provenance: Mapping[str, object], setting
 def _key(job: Job, settings: RenderSettings) -> str:
     """What must be equal for a song not to be rendered again; where its files lie does not count."""
     fonts = [font.sha256 for font in settings.soundfonts]
-    rest = asdict(replace(settings, soundfonts=()))
-    parts = json.dumps([__version__, job.name, job.variant, sha256_of(job.path), fonts, rest], sort_keys=True)
+    voices = [recording.sha256 for recording in settings.recordings]
+    rest = asdict(replace(settings, soundfonts=(), recordings=()))
+    parts = json.dumps([__version__, job.name, job.variant, sha256_of(job.path), fonts, voices, rest], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -229,6 +255,7 @@ def _provenance(
     soundfont: SoundFont,
     performance: Performance,
     stems: Stems,
+    phrases: Sequence[Placed],
 ) -> dict[str, object]:
     played = {
         stem: {
@@ -245,10 +272,21 @@ def _provenance(
         "midi": {"file": job.path.name, "sha256": sha256_of(job.path)},
         "licence": settings.licence,
         "soundfont": {"file": soundfont.path.name, "sha256": soundfont.sha256},
+        "vocals": [_describe(phrase) for phrase in phrases],
         "seed": settings.seed,
         "stems": played,
         "sample_rate": settings.sample_rate,
         "samples": next(iter(stems.values())).shape[1],
         "performance": asdict(performance) | {"programs": changed},
         "made_by": {"sepgan": __version__, "fluidsynth": synthesiser.version},
+    }
+
+
+def _describe(phrase: Placed) -> dict[str, object]:
+    return {
+        "file": phrase.recording.path.name,
+        "sha256": phrase.recording.sha256,
+        "from_s": [round(phrase.start_s, 3), round(phrase.end_s, 3)],
+        "at_s": round(phrase.at_s, 3),
+        "semitones": phrase.semitones,
     }

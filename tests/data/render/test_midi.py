@@ -8,7 +8,6 @@ import pytest
 
 from sepgan.data.render import midi
 from sepgan.data.render.performance import PLAIN, VOICES, Performance, Ranges, draw, seed_of
-from sepgan.data.render.pictures import note_bars
 from sepgan.errors import DatasetError
 from tests.data.render.instruments import midi_file
 
@@ -21,7 +20,7 @@ def _performance(ranges: Ranges = PLAIN, song: str = "song", variant: int = 0, s
 
 def _notes(file: mido.MidiFile) -> list[tuple[float, float, int, int]]:
     """Start, end, note and channel."""
-    return [(round(start, 3), round(end, 3), note, channel) for start, end, note, _, channel in note_bars(file)]
+    return [(round(start, 3), round(end, 3), note, channel) for start, end, note, _, channel in midi.note_bars(file)]
 
 
 def test_each_note_goes_to_one_stem_with_its_own_time(tmp_path: Path) -> None:
@@ -90,7 +89,7 @@ def test_a_plain_performance_changes_nothing(tmp_path: Path) -> None:
         program for program in range(128) if program not in VOICES
     ]
     path = midi_file(tmp_path / "song.mid")
-    assert {bar[3] for file in midi.split(midi.read(path), plain).values() for bar in note_bars(file)} == {100}
+    assert {bar[3] for file in midi.split(midi.read(path), plain).values() for bar in midi.note_bars(file)} == {100}
 
 
 def test_random_programs_stay_in_their_family_and_never_sing() -> None:

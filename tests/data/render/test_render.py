@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from sepgan.cli_render import render
+from sepgan import cli
 from sepgan.data import DATASETS, load_stems
 from sepgan.data.render import fluidsynth, midi
 from sepgan.data.render.batch import choose, render_all
@@ -276,15 +275,14 @@ def test_command_line(
     (tmp_path / "midi/bad.mid").write_bytes(b"no MIDI")
     font = str(settings.soundfonts[0].path)
     call = [str(tmp_path / "midi"), "-o", str(tmp_path / "out"), "-s", font, "--shortest", "0"]
-    app = typer.Typer()
-    app.command()(render)
-    assert app(call, standalone_mode=False) == 1  # one of two failed
+    call = ["data", "render", *call]
+    assert cli.run(call) == 1  # one of two failed
     assert "1 rendered, 0 there already, 0 left out, 1 failed" in capsys.readouterr().err
     assert soundfile.info(tmp_path / "out/song/bass.flac").channels == 2
     (tmp_path / "midi/bad.mid").unlink()
-    assert not app(call, standalone_mode=False)
+    assert cli.run(call) == 0
     assert "0 rendered, 1 there already" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="--overwrite"):
-        app([*call, "--seed", "1"], standalone_mode=False)
-    with pytest.raises(UsageError, match="flac, wav, ogg"):
-        app([*call, "--format", "mp3"], standalone_mode=False)
+    assert cli.run([*call, "--seed", "1"]) == UsageError.exit_code
+    assert "--overwrite" in capsys.readouterr().err
+    assert cli.run([*call, "--format", "mp3"]) == UsageError.exit_code
+    assert "flac, wav, ogg" in capsys.readouterr().err
