@@ -23,6 +23,7 @@ from sepgan.audio_containers import (
     open_container,
     require_finite,
     require_length,
+    require_rate,
 )
 from sepgan.audio_containers import AudioInfo as AudioInfo
 from sepgan.audio_headers import bytes_behind_data, has_mp3_length, has_ogg_end, missing_bytes
@@ -79,7 +80,7 @@ def read(path: str | Path, *, stream: int | None = None, sample_rate: int | None
     if stream is None and (file := _open_soundfile(path)) is not None:
         with file:
             rate = file.samplerate
-            waveform = _read_soundfile(file, path, file.frames)
+            waveform = _read_soundfile(file, path, 0, file.frames)
             if file.subtype in ("FLOAT", "DOUBLE"):
                 require_finite(waveform, path, 0, rate)
     else:
@@ -157,11 +158,11 @@ def _range(
 def _readable(path: str | Path) -> Path:
     """Refuse what cannot be opened, before a decoder wraps the reason in its own words."""
     path = Path(path)
-    if not path.exists():
-        raise AudioError(f"{path} does not exist")
-    if not path.is_file():
-        raise AudioError(f"{path} is not a file")
     try:
+        if not path.exists():
+            raise AudioError(f"{path} does not exist")
+        if not path.is_file():
+            raise AudioError(f"{path} is not a file")
         with path.open("rb") as file:
             if not file.read(1):
                 raise AudioError(f"{path} is empty")
@@ -173,12 +174,25 @@ def _readable(path: str | Path) -> Path:
 # soundfile
 
 
-def _open_soundfile(path: Path) -> soundfile.SoundFile | None:
+class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read on, without looking back.
+
+    soundfile seeks after each read to where it is already. In MP3 files that loses the bits that the next frames borrow
+    from the last ones, and leaves a gap of silence.
+    """
+
+    def seekable(self) -> bool:
+        """Keep soundfile from seeking of itself; `seek` works all the same."""
+        return False
+
+
+def _open_soundfile(path: Path) -> _SoundFile | None:
     """Open with soundfile; None where PyAV has to try."""
     try:
-        file = soundfile.SoundFile(path)
+        file = _SoundFile(path)
     # TypeError: it takes a name like take.raw for headerless
     except (soundfile.SoundFileError, TypeError, UnicodeError):
+        _require_whole(path)
         return None
     try:
         if file.format == "MP3" and not has_mp3_length(path):
@@ -191,14 +205,19 @@ def _open_soundfile(path: Path) -> soundfile.SoundFile | None:
                 return None
         if file.frames < MIN_FRAMES:
             raise AudioError(f"{path} holds {file.frames} samples; at least {MIN_FRAMES} are needed")
-        if file.format in ("WAV", "WAVEX", "RF64", "AIFF", "W64") and (missing := missing_bytes(path)) > 0:
-            raise AudioError(f"{path} is cut off: {missing} bytes of its samples are missing; fetch it again")
+        _require_whole(path)
+        require_rate(path, file.samplerate)
         if file.format == "OGG" and not has_ogg_end(path):
             _log.warning("%s has no end mark: it may be cut off", path)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _require_whole(path: Path) -> None:
+    if (missing := missing_bytes(path)) > 0:
+        raise AudioError(f"{path} is cut off: {missing} bytes of its samples are missing; fetch it again")
 
 
 def _layout(path: Path, channels: int) -> str | None:
@@ -210,9 +229,8 @@ def _layout(path: Path, channels: int) -> str | None:
         return None
 
 
-def _read_soundfile(file: soundfile.SoundFile, path: Path, frames: int) -> Waveform:
-    """Decode exactly `frames` samples as `[C, n]`, in WAVE order."""
-    position = file.tell()
+def _read_soundfile(file: _SoundFile, path: Path, position: int, frames: int) -> Waveform:
+    """Decode exactly `frames` samples as `[C, n]`, in WAVE order, of a file that stands at `position`."""
     try:
         samples: Waveform = file.read(frames, dtype="float32", always_2d=True).T
     except soundfile.SoundFileError as error:
@@ -222,14 +240,19 @@ def _read_soundfile(file: soundfile.SoundFile, path: Path, frames: int) -> Wavef
     return np.ascontiguousarray(from_ogg_order(samples) if file.format == "OGG" else samples)
 
 
-def _decode_soundfile(file: soundfile.SoundFile, path: Path, start: int, frames: int | None) -> Iterator[Waveform]:
+def _decode_soundfile(file: _SoundFile, path: Path, start: int, frames: int | None) -> Iterator[Waveform]:
     chunk_frames = max(1, _CHUNK_SAMPLES // file.channels)
     with file:
         position = min(start, file.frames)
         end = file.frames if frames is None else min(start + frames, file.frames)
-        file.seek(position)
+        if file.format == "MP3":
+            # For the same reason as above: only going there sample by sample is exact.
+            for begin in range(0, position, chunk_frames):
+                _read_soundfile(file, path, begin, min(chunk_frames, position - begin))
+        else:
+            file.seek(position)
         while position < end:
-            chunk = _read_soundfile(file, path, min(chunk_frames, end - position))
+            chunk = _read_soundfile(file, path, position, min(chunk_frames, end - position))
             if file.subtype in ("FLOAT", "DOUBLE"):
                 require_finite(chunk, path, position, file.samplerate)
             position += chunk.shape[1]

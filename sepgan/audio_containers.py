@@ -19,6 +19,8 @@ from sepgan.resampling import Waveform, fit
 
 MIN_FRAMES = 2  # one sample has no rate, so it is no sound
 
+_RATES = (1000, 1_000_000)  # Hz
+_LOSSLESS = ("alac", "flac", "ape", "tta", "wavpack", "mlp", "truehd")
 _DURATION_SLACK_S = 0.1  # MP4 durations may differ from the decoded length by a few codec frames
 _FULL_SCALE = {"uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 
@@ -69,6 +71,13 @@ def require_length(name: object, found: int, declared: int | None, sample_rate: 
         raise AudioError(f"{name} holds {found} samples; at least {MIN_FRAMES} are needed")
 
 
+def require_rate(name: object, sample_rate: int) -> None:
+    """Refuse rates that no sound has, which damaged headers declare."""
+    if not _RATES[0] <= sample_rate <= _RATES[1]:
+        low, high = _RATES
+        raise AudioError(f"{name} declares {sample_rate} Hz, and sound has {low} to {high} Hz; its header is damaged")
+
+
 def open_container(path: Path) -> Any:
     """Open a file with PyAV."""
     try:
@@ -89,6 +98,7 @@ def audio_stream(container: Any, name: object, stream: int) -> Any:
     audio = container.streams.audio[stream]
     if audio.codec_context is None or not audio.rate or not audio.channels:
         raise AudioError(f"{name} holds audio that cannot be decoded: its codec is not known")
+    require_rate(name, audio.rate)
     return audio
 
 
@@ -96,9 +106,13 @@ def info_of(container: Any, stream: Any) -> AudioInfo:
     """Tell what a container says about one of its audio streams."""
     codec = stream.codec_context.name
     depth = re.fullmatch(r"pcm_[su](\d+)\w*", codec)
+    bits = int(depth[1]) if depth else None
+    if codec in _LOSSLESS:
+        # FFmpeg hands out 32 bits for all that is more than 16; what is coded has 24.
+        bits = {"s16": 16, "s32": 24}.get(stream.codec_context.format.name.removesuffix("p"))
     layout = named_layout(stream.layout.name, stream.channels)
     frames = declared_frames(container, stream)
-    return AudioInfo(stream.rate, stream.channels, frames, codec, int(depth[1]) if depth else None, layout)
+    return AudioInfo(stream.rate, stream.channels, frames, codec, bits, layout)
 
 
 def declared_frames(container: Any, stream: Any) -> int | None:

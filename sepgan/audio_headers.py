@@ -44,11 +44,19 @@ def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def missing_bytes(path: Path) -> int:
-    """Bytes of samples that a WAV, RF64, W64 or AIFF file declares and does not have; libsndfile hides them."""
+    """Bytes of samples that an uncompressed file declares and does not have; libsndfile reads what is there."""
     total = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) == b"riff":
+        head = file.read(12)
+        if head[:4] == b"riff":
             return _missing_w64_bytes(file, total)
+        if head[:4] == b"caff":
+            return _missing_caf_bytes(file, total)
+        if head[:4] == b".snd":
+            size = int.from_bytes(head[8:], "big")
+            return max(0, int.from_bytes(head[4:8], "big") + size - total) if size < _UNKNOWN_RIFF_SIZE else 0
+        if head[:4] not in (b"RIFF", b"RF64", b"FORM"):
+            return 0
         large = 0
         for name, begin, size in chunks(file):
             if name == b"ds64":  # sizes of 64 bits: of the file, then of the samples
@@ -68,6 +76,17 @@ def _missing_w64_bytes(file: BinaryIO, total: int) -> int:
         if header[:4] == b"data":
             return max(0, begin + size - total)
         begin += max(24, size + -size % 8)
+    return 0
+
+
+def _missing_caf_bytes(file: BinaryIO, total: int) -> int:
+    """The same for Apple's Core Audio Format: names of 4 bytes, sizes of 8, where -1 is unknown."""
+    begin = 8
+    while file.seek(begin) == begin and len(header := file.read(12)) == 12:
+        size = int.from_bytes(header[4:], "big", signed=True)
+        if header[:4] == b"data" or size < 0:
+            return max(0, begin + 12 + size - total)
+        begin += 12 + size
     return 0
 
 

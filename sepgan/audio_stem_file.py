@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sepgan.audio_formats import OutputPlan
 from sepgan.audio_tags import Tags, write_tags
-from sepgan.audio_writer import as_integers, output_errors, require_frames, temporary_name
+from sepgan.audio_writer import as_integers, create_temporary, output_errors, require_frames
 from sepgan.errors import OutputError, UsageError
 
 STEMS = 4
@@ -67,9 +67,8 @@ class StemFileWriter:
         self._stems = stems
         self._tags = tags or Tags()
         self._frames = 0
-        self._temporary = temporary_name(path)
         with output_errors(path):
-            self._temporary.open("xb").close()
+            self._temporary = create_temporary(path)
             try:
                 self._encoder = plan.open(self._temporary, streams=1 + len(stems))
             except BaseException:

@@ -108,10 +108,8 @@ class AudioWriter:
         if self.plan.sample_rate != sample_rate:
             self._resampler = Resampler(sample_rate, self.plan.sample_rate, channels)
         big = (frames or 0) * channels * (self._bits or 32) // 8 > _RIFF_LIMIT
-        self._temporary = temporary_name(self.path)
         with output_errors(self.path):
-            # Created by us first: the libraries would not say why they cannot.
-            self._temporary.open("xb").close()
+            self._temporary = create_temporary(self.path)
             words = self._tags.wav_words() if self.plan.format.container in ("WAV", "RF64") else {}
             try:
                 self._encoder = self.plan.open(self._temporary, big=big, words=words)
@@ -198,10 +196,21 @@ def format_of(path: Path) -> str:
     return found[0]
 
 
-def temporary_name(path: Path) -> Path:
-    """Give the hidden name beside a target under which it is written; long names are cut to fit."""
+def create_temporary(path: Path) -> Path:
+    """Create the hidden file beside a target into which it is written.
+
+    The libraries that write would not say why they cannot.
+
+    Raises:
+        OSError: it cannot be created, or the target could not have its name.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        path.lstat()
+    # Long names are cut, so that there is room for what is added.
     kept = path.name.encode("utf-8")[:200].decode("utf-8", "ignore")
-    return path.with_name(f".{kept}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{kept}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.open("xb").close()
+    return temporary
 
 
 def finish_file(path: Path, plan: OutputPlan) -> None:

@@ -25,7 +25,7 @@ def resample(waveform: Waveform, from_hz: int, to_hz: int) -> Waveform:
     """
     if from_hz == to_hz:
         return waveform
-    resampled: Waveform = soxr.resample(np.ascontiguousarray(waveform.T), from_hz, to_hz, quality="HQ").T
+    resampled: Waveform = soxr.resample(_interleaved(waveform), from_hz, to_hz, quality="HQ").T
     return fit(resampled, resampled_frames(waveform.shape[1], from_hz, to_hz))
 
 
@@ -49,7 +49,7 @@ class Resampler:
     def push(self, block: Waveform) -> Waveform:
         """Take `[C, n]` and give `[C, m]`, m >= 0: what can be told so far."""
         self._frames_in += block.shape[1]
-        resampled = np.ascontiguousarray(self._stream.resample_chunk(np.ascontiguousarray(block.T)).T)
+        resampled = np.ascontiguousarray(self._stream.resample_chunk(_interleaved(block)).T)
         self._frames_out += resampled.shape[1]
         return resampled
 
@@ -57,6 +57,11 @@ class Resampler:
         """End the stream and give the rest `[C, m]`; all blocks together have `resampled_frames` samples."""
         rest: Waveform = self._stream.resample_chunk(np.zeros((0, self._channels), np.float32), last=True).T
         return fit(rest, resampled_frames(self._frames_in, self._from_hz, self._to_hz) - self._frames_out)
+
+
+def _interleaved(waveform: Waveform) -> Waveform:
+    """Give `[T, C]` as soxr wants it; numpy calls a transposed single sample contiguous, and soxr does not."""
+    return waveform.T.copy(order="C")
 
 
 def fit(waveform: Waveform, frames: int) -> Waveform:
