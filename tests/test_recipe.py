@@ -211,3 +211,13 @@ def test_reading_a_recipe_imports_no_torch() -> None:
     code = "import sys; from sepgan import recipe; recipe.load('default'); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """YAML lets the last one win without a word."""
+    file = tmp_path / "twice.yaml"
+    file.write_text("name: x\ntrain:\n  steps: 5\n  batch_size: 2\n  steps: 7\n")
+    with pytest.raises(
+        RecipeError, match=r"twice\.yaml' cannot be read as YAML: key 'steps' stands twice, again in line 5"
+    ):
+        recipe.load(file)

@@ -163,7 +163,7 @@ class Excerpts(Dataset[Batch]):
             place = mixture if placement.slot is None else targets[placement.slot]
             fresh = placement.slot is None or placement.slot not in written
             target = place if fresh else np.empty_like(place)
-            self._cut(placement, target)
+            self.cut(placement, target)
             if self.augment is not None and placement.seed is not None:
                 rng = np.random.default_rng(placement.seed)
                 target[:] = self.augment(rng, target, placement.sound.covers)
@@ -174,7 +174,7 @@ class Excerpts(Dataset[Batch]):
         if plan.supervised:
             _sum_into(mixture, [targets[slot] for slot in sorted(written)])
 
-    def _cut(self, placement: Placement, out: Float) -> None:
+    def cut(self, placement: Placement, out: Float) -> None:
         """Write a crop into `[C, T]`: converted, scaled, panned and padded with zeros where the song ends."""
         piece = placement.sound.samples.window(placement.start, placement.start + self.samples)
         scale = 1.0 / FULL_SCALE if piece.dtype == np.int16 else 1.0

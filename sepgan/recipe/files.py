@@ -15,6 +15,19 @@ from sepgan.recipe.faults import explain
 from sepgan.recipe.whole import Recipe
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Reads YAML as `safe_load`, and refuses a key that stands twice in one place, where the last would win unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(problem=f"key '{key.value}' stands twice, again in line {line}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def folders() -> list[Path]:
     """Where recipes are looked for by name: inside the installed package, then beside a source checkout."""
     package = Path(__file__).parent.parent
@@ -50,7 +63,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find(name_or_path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"recipe '{path}' cannot be read as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(raw, dict):
