@@ -1,10 +1,13 @@
-"""How fast `sepgan separate` is and how much memory it takes, as a user sees it: a fresh process, from start to stems.
+"""How fast separators are and how much memory they take, as a user sees it: a fresh process, from start to stems.
 
     python -m benchmarks.separate --minutes 3 --runs 3
-    python -m benchmarks.separate song.flac --json
+    python -m benchmarks.separate song.flac --systems sepgan,spleeter,openunmix,demucs --json
 
-The real-time factor is the wall time of the whole process, with start-up, decoding and writing, over the length of the
-song: 0.1 is ten times as fast as playing. The peak of memory is the largest resident set of that process.
+All systems run in one go, on the same song and threads, in turns, each as a whole process with start-up, decoding and
+writing. The real-time factor is wall time over the length of the song: 0.1 is ten times as fast as playing. Processor
+time is what to trust on a machine that others use too. The peak of memory is the largest resident set of a process.
+Peers have random weights: see `benchmarks.peers`. `--arithmetic` adds how fast the network computes, beside plain
+convolutions.
 """
 
 import argparse
@@ -15,13 +18,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks import peers
+from benchmarks.arithmetic import of_model
 from sepgan.audio import Waveform, probe, read
 from sepgan.audio_writer import AudioWriter
 
@@ -37,6 +42,8 @@ print(json.dumps([wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, proc
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MAX_MINUTES = 10.0
+OURS = "sepgan"
+SYSTEMS = (OURS, f"{OURS}-bf16", f"{OURS}-fp16", *peers.SYSTEMS)
 
 
 @dataclass(frozen=True)
@@ -70,27 +77,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
             song = write_looped(song, Path(folder) / "song.flac", 60 * (options.minutes or 3.0))
         info = probe(song)
         seconds = info.frames / info.sample_rate if info.frames else read(song)[0].shape[1] / info.sample_rate
-        command = [sys.executable, "-m", "sepgan", "separate", str(song), "--out", f"{folder}/stems", "--overwrite"]
-        command += ["--progress", "none", "--device", options.device]
-        if options.model:
-            command += ["--model", options.model]
-        runs = []
+        runs: dict[str, list[Measurement]] = {system: [] for system in options.systems}
         for _ in range(options.runs):
-            measurement, code = measure(command)
-            if code:
-                return code
-            runs.append(measurement)
+            for system in options.systems:  # in turns, so that a busy minute of the machine hits all of them
+                measurement, code = measure(_command(system, song, Path(folder) / system, options))
+                if code:
+                    print(f"{system} ended with code {code}", file=sys.stderr)
+                    return code
+                runs[system].append(measurement)
+    reports = {system: summarise(found, seconds) for system, found in runs.items()}
+    arithmetic = of_model(options.model or "default") if options.arithmetic else None
     found = machine(options.device)
-    report = summarise(runs, seconds)
     if options.json:
-        print(json.dumps({**report, "runs": [asdict(run) for run in runs], "machine": asdict(found)}, indent=2))
-    else:
-        print(f"{found.cpu}, {found.cores} cores, {found.threads} threads, device {found.device}")
-        print(f"{found.system}, Python {found.python}, torch {found.torch}")
-        print(f"{report['audio_s']:.0f} s of audio, median of {len(runs)} whole processes:")
-        print(f"  real-time factor {report['real_time_factor']:.4f} ({report['wall_s']:.1f} s, {report['speed']:.1f}x)")
-        print(f"  peak memory {report['peak_mb']:.0f} MB")
+        plain: dict[str, object] = {"machine": asdict(found), "systems": reports}
+        plain["runs"] = {system: [asdict(run) for run in each] for system, each in runs.items()}
+        plain["arithmetic"] = arithmetic and {**asdict(arithmetic), "share": arithmetic.share}
+        print(json.dumps(plain, indent=2))
+        return 0
+    print(f"{found.cpu}, {found.cores} cores, {found.threads} threads, device {found.device}")
+    print(f"{found.system}, Python {found.python}, torch {found.torch}")
+    print(f"{seconds:.0f} s of audio, median of {options.runs} whole processes:")
+    print(table(reports))
+    if arithmetic is not None:
+        print(
+            f"network: {arithmetic.gflop_per_s:.2f} GFLOP for a second of audio, at {arithmetic.reached:.0f} GFLOP/s: "
+            f"{arithmetic.share:.0%} of the {arithmetic.ceiling:.0f} GFLOP/s of 3 x 3 convolutions"
+        )
     return 0
+
+
+def table(reports: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay out what was measured; the last columns say how many times as much as the first system a peer takes."""
+    first = next(iter(reports.values()))
+    lines = ["| system | real-time factor | CPU s | peak MB | wall, of the first | CPU, of the first |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for system, report in reports.items():
+        wall, cpu = report["wall_s"] / first["wall_s"], report["cpu_s"] / first["cpu_s"]
+        lines.append(
+            f"| {system} | {report['real_time_factor']:.4f} | {report['cpu_s']:.1f} | {report['peak_mb']:.0f} "
+            f"| {wall:.2f} | {cpu:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _command(system: str, song: Path, out: Path, options: argparse.Namespace) -> list[str]:
+    if system in peers.SYSTEMS:
+        return [sys.executable, "-m", "benchmarks.peers", system, str(song), str(out)]
+    command = [sys.executable, "-m", "sepgan", "separate", str(song), "--out", str(out), "--overwrite"]
+    command += ["--progress", "none", "--device", options.device]
+    if options.model:
+        command += ["--model", options.model]
+    if system != OURS:
+        command += ["--precision", system.removeprefix(f"{OURS}-")]
+    return command
 
 
 def summarise(runs: Sequence[Measurement], seconds: float) -> dict[str, float]:
@@ -176,18 +215,26 @@ def _demo_song() -> Path:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure `sepgan separate`: real-time factor and peak memory.")
+    parser = argparse.ArgumentParser(description="Measure separators: real-time factor and peak memory.")
     parser.add_argument("song", nargs="?", help="default: the demo song, looped")
     parser.add_argument("--minutes", type=float, help=f"loop or cut the song to this, at most {MAX_MINUTES:g}")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--model", help="name or file; default: the bundled one")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="of sepgan; peers run on the CPU")
+    parser.add_argument("--systems", default=OURS, help=f"some of {','.join(SYSTEMS)}; the first is what others are of")
+    parser.add_argument("--arithmetic", action="store_true", help="also how fast the network computes")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if options.minutes is not None and not 0 < options.minutes <= MAX_MINUTES:
         parser.error(f"--minutes must lie above 0 and be at most {MAX_MINUTES:g}")
     if options.runs < 1:
         parser.error("--runs must be at least 1")
+    options.systems = list(dict.fromkeys(name.strip() for name in options.systems.split(",") if name.strip()))
+    if not options.systems or (unknown := [name for name in options.systems if name not in SYSTEMS]):
+        parser.error(f"--systems: {unknown[0] if options.systems else 'none'} must be some of {', '.join(SYSTEMS)}")
+    for system in options.systems:
+        if system in peers.SYSTEMS and (missing := peers.missing(system)):
+            parser.error(f"--systems: {system} must have the package {missing[0]}: {peers.INSTALL}")
     return options
 
 

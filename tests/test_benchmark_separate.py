@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from benchmarks import separate
+from benchmarks import arithmetic, peers, separate
 from sepgan import audio
 from tests import synth
 
@@ -39,9 +40,50 @@ def test_the_machine_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert machine.cores >= 1
 
 
-@pytest.mark.parametrize("arguments", [["--minutes", "11"], ["--minutes", "0"], ["--runs", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--minutes", "11"], ["--minutes", "0"], ["--runs", "0"], ["--systems", "sepgan,lalal"], ["--systems", ","]],
+)
 def test_wrong_arguments_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         separate.main(arguments)
     assert stop.value.code == 2
     assert "must" in capsys.readouterr().err
+
+
+def test_a_peer_that_is_not_installed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "missing", lambda system: ["demucs"] if system == "demucs" else [])
+    with pytest.raises(SystemExit) as stop:
+        separate.main(["--systems", "sepgan,demucs"])
+    assert stop.value.code == 2
+    assert "pip install 'sepgan[peers]'" in capsys.readouterr().err
+
+
+def test_spleeter_as_a_peer_writes_stems_that_sum_to_the_song_where_it_hears(tmp_path: Path) -> None:
+    song = synth.write(tmp_path / "a.flac", synth.noise(0.5))
+    peers.main("spleeter", str(song), str(tmp_path / "stems"))
+    stems = [soundfile.read(tmp_path / "stems" / f"{stem}.wav", always_2d=True)[0] for stem in peers.STEMS]
+    mixture, _ = soundfile.read(song, always_2d=True)
+    difference = np.abs(np.fft.rfft(np.sum(stems, axis=0) - mixture, axis=0))
+    edge = round(10_000 * 0.5)  # bins of half a hertz: of its 1024 bins the last lies at 11 kHz
+    assert difference[:edge].max() < 0.01 * difference[edge:].max(), "above, it gives silence"
+
+
+def test_the_table_tells_how_many_times_as_much_a_peer_takes() -> None:
+    reports = {
+        "sepgan": separate.summarise([separate.Measurement(2.0, 3.0, 100.0)], 60.0),
+        "demucs": separate.summarise([separate.Measurement(30.0, 60.0, 900.0)], 60.0),
+    }
+    line = separate.table(reports).splitlines()[-1]
+    assert line == "| demucs | 0.5000 | 60.0 | 900 | 15.00 | 20.00 |"
+
+
+def test_arithmetic_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr("benchmarks.arithmetic.time.perf_counter", lambda: float(next(ticks)))  # every call takes a second
+    found = arithmetic.ceiling(1)
+    # 2 * 9 * 64^2 operations at each of 4 * 128^2 places, the most of the three shapes but for equal ones
+    assert found == pytest.approx(2 * 9 * 64**2 * 4 * 128**2 / 1e9)
+    assert arithmetic.Arithmetic(1.0, 60.0, 100.0).share == 0.6
