@@ -27,6 +27,7 @@ from sepgan.recipe import AugmentationRecipe
 
 MOST_SEMITONES = 3
 _SILENT_DB = 35.0  # below the loudest: a pause between phrases
+_LEAST_PEAK = 1e-3  # of a recording that is not silent
 _BREATH_S = 0.4  # shorter pauses lie within a phrase
 _SHORTEST_S, _LONGEST_S = 1.0, 12.0  # of a phrase
 _GAPS_S = (0.3, 4.0)  # between phrases, before the next beat is waited for
@@ -91,6 +92,8 @@ def listen(path: Path, sha256: str) -> Recording | None:
     import librosa
 
     mono = audio.read(path, sample_rate=_ANALYSIS_HZ)[0].mean(0)
+    if not np.abs(mono).max(initial=0.0) > _LEAST_PEAK:
+        return None
     sounding = librosa.effects.split(mono, top_db=_SILENT_DB, frame_length=2048, hop_length=512) / _ANALYSIS_HZ
     phrases: list[tuple[float, float]] = []
     for start_s, end_s in sounding.tolist():
