@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,21 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert np.isnan(track.frames["drums", "SIR"]).all()
     with pytest.raises(EvaluationError, match="need the metric"):
         museval_json.write(Scores((), METRICS[1:], (), {}), "ours", tmp_path)
+
+
+def test_what_is_written_passes_musevals_own_schema_and_loader(tmp_path: Path) -> None:
+    if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
+        pytest.skip("museval needs ffmpeg and ffprobe to be imported")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its dependencies use what newer versions deprecate
+        jsonschema, aggregate = pytest.importorskip("jsonschema"), pytest.importorskip("museval.aggregate")
+        (path,) = museval_json.write(scores(vocals=[1.0, math.nan, 3.0], drums=[4.0, 5.0, 9.0]), "ours", tmp_path)
+        content = json.loads(path.read_text())
+        jsonschema.validate(content, aggregate.TrackStore("song").schema)
+        frame = aggregate.json2df(content, "song")
+        found = frame[(frame.target == "vocals") & (frame.metric == "SDR")].sort_values("time").score
+    assert found.dropna().tolist() == [1.0, 3.0]
+    assert math.isnan(found.tolist()[1])
 
 
 def test_what_is_written_follows_musevals_schema(tmp_path: Path) -> None:
