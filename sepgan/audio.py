@@ -36,6 +36,8 @@ from sepgan.resampling import resample as resample
 
 _log = logging.getLogger(__name__)
 
+_UNKNOWN_FRAMES = 2**62  # libsndfile counts to twice as much where a FLAC file does not say how long it is
+_MAX_SAMPLES_A_BYTE = 20_000  # FLAC needs 15 bytes for 65535 samples of silence in two channels
 _CHUNK_SAMPLES = 131072  # in all channels, 1.5 s of stereo at 44.1 kHz: what is decoded at once when blocks are cut
 
 
@@ -195,9 +197,13 @@ def _open_soundfile(path: Path) -> _SoundFile | None:
         _require_whole(path)
         return None
     try:
-        if file.format == "MP3" and not has_mp3_length(path):
+        if (file.format == "MP3" and not has_mp3_length(path)) or file.frames > _UNKNOWN_FRAMES:
             file.close()
             return None
+        if file.frames * file.channels > _MAX_SAMPLES_A_BYTE * path.stat().st_size:
+            raise AudioError(
+                f"{path} declares {file.frames} samples, more than its size can hold; its header is damaged"
+            )
         if file.format in ("WAV", "WAVEX") and (behind := bytes_behind_data(path)) > 0:
             _log.warning("%s has %d bytes behind its samples that its header does not count", path, behind)
             if file.frames == 0:
@@ -249,8 +255,11 @@ def _decode_soundfile(file: _SoundFile, path: Path, start: int, frames: int | No
             # For the same reason as above: only going there sample by sample is exact.
             for begin in range(0, position, chunk_frames):
                 _read_soundfile(file, path, begin, min(chunk_frames, position - begin))
-        else:
-            file.seek(position)
+        elif position:
+            try:
+                file.seek(position)
+            except soundfile.SoundFileError as error:
+                raise AudioError(f"{path} is damaged before {position / file.samplerate:.1f} s: {error}") from error
         while position < end:
             chunk = _read_soundfile(file, path, position, min(chunk_frames, end - position))
             if file.subtype in ("FLOAT", "DOUBLE"):

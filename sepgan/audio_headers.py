@@ -71,7 +71,7 @@ def missing_bytes(path: Path) -> int:
 def _missing_w64_bytes(file: BinaryIO, total: int) -> int:
     """The same for Sony Wave64: names of 16 bytes, sizes of 8 that count the head, and content in steps of 8."""
     begin = 40
-    while file.seek(begin) == begin and len(header := file.read(24)) == 24:
+    while begin < total and file.seek(begin) == begin and len(header := file.read(24)) == 24:
         size = int.from_bytes(header[16:], "little")
         if header[:4] == b"data":
             return max(0, begin + size - total)
@@ -82,7 +82,7 @@ def _missing_w64_bytes(file: BinaryIO, total: int) -> int:
 def _missing_caf_bytes(file: BinaryIO, total: int) -> int:
     """The same for Apple's Core Audio Format: names of 4 bytes, sizes of 8, where -1 is unknown."""
     begin = 8
-    while file.seek(begin) == begin and len(header := file.read(12)) == 12:
+    while begin < total and file.seek(begin) == begin and len(header := file.read(12)) == 12:
         size = int.from_bytes(header[4:], "big", signed=True)
         if header[:4] == b"data" or size < 0:
             return max(0, begin + 12 + size - total)
