@@ -17,6 +17,7 @@ from torch import Tensor
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import OutOfMemoryError, UsageError
 from sepgan.frontend import OverlapAdd
+from sepgan.models.graph import Graph
 from sepgan.separator import Separator
 from sepgan.wiener import wiener
 
@@ -40,7 +41,7 @@ class EngineOptions:
 
     Attributes:
         precision: of the network: "fp32", "bf16" or "fp16"; transforms and masks stay in float32.
-        batch: segments at once; None for one on a CPU, and what fits the memory of a GPU.
+        batch: segments at once; None for one on a CPU, and what fits the memory of a GPU (not measured on a GPU yet).
         shifts: how many randomly shifted copies of the mixture are separated and averaged; 0 for the mixture as it is.
         wiener: iterations of the multichannel Wiener filter.
         seed: of the shifts.
@@ -76,9 +77,14 @@ class Engine:
     Attributes:
         precision_error_db: With less than float32, the energy of the error against float32 relative to the stems,
             measured on the first segment; None before, and with float32.
+
+    Raises:
+        UsageError: The model was exported, and less precision is asked for.
     """
 
     def __init__(self, separator: Separator, options: EngineOptions = DEFAULTS) -> None:
+        if options.precision != "fp32" and isinstance(separator.generator, Graph):
+            raise UsageError(f"an exported model keeps its own precision: leave out {options.precision}")
         self.options = options
         self.separator = separator
         self.stems = separator.stems

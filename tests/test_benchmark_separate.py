@@ -81,8 +81,8 @@ def test_the_table_tells_how_many_times_as_much_a_peer_takes() -> None:
 
 
 def test_arithmetic_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter(range(1000))
-    monkeypatch.setattr("benchmarks.arithmetic.time.perf_counter", lambda: float(next(ticks)))  # every call takes a second
+    ticks = iter(range(1000))  # every call takes a second
+    monkeypatch.setattr("benchmarks.arithmetic.time.perf_counter", lambda: float(next(ticks)))
     found = arithmetic.ceiling(1)
     # 2 * 9 * 64^2 operations at each of 4 * 128^2 places, the most of the three shapes but for equal ones
     assert found == pytest.approx(2 * 9 * 64**2 * 4 * 128**2 / 1e9)

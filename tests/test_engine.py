@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from sepgan.engine import Engine, EngineOptions
 from sepgan.ensemble import Ensemble
 from sepgan.errors import OutOfMemoryError, UsageError
+from sepgan.models.graph import Graph
 from sepgan.recipe import from_dict
 from sepgan.separator import Separator
 
@@ -182,6 +184,19 @@ def test_other_errors_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_out_of_range_are_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         EngineOptions(**keys)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_an_exported_model_keeps_its_precision(tmp_path: Path) -> None:
+    separator, mixture = make(), noise(1, 2, 3000)
+    wanted = exact(separator, mixture)
+    spectrum = separator.stft(mixture)
+    traced: Any = torch.jit.trace(separator.generator, separator.bands(spectrum.abs()))  # type: ignore[no-untyped-call]
+    traced.save(str(tmp_path / "tiny.torchscript"))
+    separator.generator = Graph(tmp_path / "tiny.torchscript", 4)
+    assert error_db(wanted, Engine(separator)(mixture)) <= SAME_DB
+    with pytest.raises(UsageError, match="keeps its own precision: leave out bf16"):
+        Engine(separator, EngineOptions(precision="bf16"))
 
 
 def test_threads_may_share_an_engine() -> None:
