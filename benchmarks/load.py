@@ -6,8 +6,8 @@
 `prepared` reads a decoded stem from a `SampleStore`, as training does; WAV, FLAC, Ogg, MP3 and `.stem.mp4` are cut by
 `DirectSamples`. Each excerpt is written as float32 into its place in a batch. What the `musdb` package does is
 `stempeg`'s reading of all five streams from a random position, whichever of them are wanted; that counts as one
-excerpt, and so does reading all four stems of a `.stem.mp4` here. Who wants all four stems of one song at one place anyway may
-divide what the other lines say of stempeg by four.
+excerpt, and so does reading all four stems of a `.stem.mp4` here. Who wants all four stems of one song at one place
+anyway may divide what the other lines say of stempeg by four.
 
 Processor time, and not time on the clock, is what one core needs on a machine with other work; stempeg's ffmpeg runs in
 processes of its own, whose time is added.
