@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sepgan import __version__
+from sepgan.cli_compare import compare
 from sepgan.cli_data import data_app
 from sepgan.cli_eval import evaluate
 from sepgan.cli_export import export
@@ -35,6 +36,7 @@ app.command()(separate)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(export)
+app.command()(compare)
 
 
 def main() -> None:

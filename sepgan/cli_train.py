@@ -44,7 +44,7 @@ def train(
             print(f"{source.root}/{source.split} {source.include}: {len(scan(source, roots))} tracks", file=sys.stderr)
         print(json.dumps(recipes.to_dict(loaded), indent=2))
         return
-    _need_training_extra()
+    need_training_extra()
     from sepgan.training.requests import Requests
     from sepgan.training.trainer import train as run_training
 
@@ -56,13 +56,13 @@ def train(
             reporter.advance(loaded.name, step, steps, {"step": step, **_headline(measured)})
 
         asked = Requests()
-        with _signals(asked):
+        with signals(asked):
             best = run_training(loaded, out, roots, resume=resume, device=device, progress=report, requests=asked)
         reporter.say(f"model: {best}; try `sepgan separate SONG --model {best}`, or `tensorboard --logdir {out}`")
 
 
 @contextmanager
-def _signals(asked: Requests) -> Iterator[None]:
+def signals(asked: Requests) -> Iterator[None]:
     """Ctrl-C and SIGTERM save and end the run, SIGUSR1 saves and goes on; a second Ctrl-C waits for nothing."""
     actions = {signal.SIGINT: asked.stop, signal.SIGTERM: asked.stop}
     if hasattr(signal, "SIGUSR1"):  # which Windows does not have
@@ -81,9 +81,15 @@ def _headline(measured: Mapping[str, float]) -> dict[str, float]:
     return {key: measured[key] for key in shown if key in measured}
 
 
-def _need_training_extra() -> None:
+def need_training_extra() -> None:
+    """Refuse to go on without what training needs.
+
+    Raises:
+        RecipeError: Packages are missing.
+    """
     from importlib.util import find_spec
 
-    missing = [name for name in ("lightning_fabric", "tensorboard") if find_spec(name) is None]
+    needed = ("lightning_fabric", "tensorboard", "jinja2", "matplotlib", "PIL")
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise RecipeError(f"training needs {', '.join(missing)}: install them with `pip install 'sepgan[train]'`")

@@ -37,6 +37,7 @@ class TrainRecipe(Section):
     log_every: int = Field(50, ge=1)
     save_every: int = Field(500, ge=1)
     keep_states: int = Field(2, ge=1, description="newest states of the run that are kept")
+    report: bool = Field(True, description="write run.html at each validation, with excerpts to hear")
     fine_tune: str | None = Field(None, description="start from the weights of this model (name or file)")
     weights_dtype: Literal["float32", "float16"] = Field("float32", description="of the checkpoints for separation")
 

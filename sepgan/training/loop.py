@@ -175,8 +175,6 @@ class Loop:
                 ended = True
             except DivergedError as error:
                 self._roll_back(error)
-        if self.fabric.is_global_zero:
-            self.task.finish(self.out)
         return self._finish()
 
     @property
@@ -239,6 +237,8 @@ class Loop:
             return {}
         summed = sum_by_name(self.fabric, {name: float(value) for name, value in parts.items()})
         shared = {name: float(value) for name, value in common.items()}
+        if shared.get("discriminator_gradient_norm", 0.0) > 0:
+            shared["gradient_ratio"] = shared["gradient_norm"] / shared["discriminator_gradient_norm"]
         weight = box.weight_at(self.step - 1) if box is not None and "adversarial" in summed else 0.0
         return {"learning_rate": rate, **summed, **shared, **({"adversarial_weight": weight} if weight else {})}
 
@@ -318,10 +318,14 @@ class Loop:
         found = self.fabric.broadcast(found)
         self.validated = self.step
         if found is None:
+            if self.fabric.is_global_zero and self.step >= self.config.steps:
+                self.task.finish(self.out)
             return
         self.scores = dict(found.values)
         log.write(self.step, self.scores)
         self._tell(self.scores)
+        if self.fabric.is_global_zero:
+            self.task.finish(self.out)
         best = self.schedule.observe(found.score)
         self.ended = self.schedule.exhausted
         if best:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
 import platform
@@ -15,17 +16,25 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from sepgan import checkpoint
+from sepgan.atomic import replacing
 from sepgan.checkpoint import CheckpointHeader
+from sepgan.data.augment import Augmenter
 from sepgan.data.excerpts import Batch, Excerpts, open_songs
+from sepgan.data.loading import batches
 from sepgan.data.store import SampleStore
-from sepgan.errors import CheckpointError, RecipeError
+from sepgan.errors import CheckpointError, OutputError, RecipeError
 from sepgan.models.judgement import Surroundings
 from sepgan.recipe import Recipe, from_dict, to_dict
+from sepgan.recipe.adversary import GAN_LOSSES
 from sepgan.separator import Separator
-from sepgan.training.adversary import Adversary, Material, collect
+from sepgan.training.adversary import Adversary, Evidence, Material, collect
+from sepgan.training.health import page
+from sepgan.training.health.held_out import batches as held_out_batches
+from sepgan.training.health.held_out import keep_excerpt
+from sepgan.training.health.page import SAMPLES, SCORES
+from sepgan.training.health.probe import Probe, as_plain
 from sepgan.training.losses import grouped_l1
 from sepgan.training.spectra import analyse, resynthesise
 from sepgan.training.task import Made, Part, Sizes, Validation
@@ -33,6 +42,8 @@ from sepgan.training.validation import open_validation, validate
 
 logger = logging.getLogger(__name__)
 
+MOVABLE = {"workers", "cache", "decode", "resident", "unreadable"}  # keys of `data` that change no example
+SOFTMAX = {"classic", "branched"}  # generators whose masks sum to one over stems
 ENDLESS = 2**62  # excerpts; the loop takes as many as it needs
 
 
@@ -54,6 +65,11 @@ class SeparationTask:
     def __init__(self, recipe: Recipe, fabric: Fabric, out: Path, roots: Mapping[str, Path]) -> None:
         if not recipe.data.train:
             raise RecipeError(f"recipe '{recipe.name}' names no training data: add data.train")
+        if len(recipe.stems) == 1 and recipe.generator.kind in SOFTMAX:
+            raise RecipeError(
+                f"recipe '{recipe.name}' has one stem, '{recipe.stems[0]}', whose mask would be 1 everywhere: masks of "
+                "all stems sum to one; add what else there is, such as 'other', to stems"
+            )
         self.config = recipe
         self.name = recipe.name
         self.recipe = to_dict(recipe)
@@ -79,6 +95,10 @@ class SeparationTask:
         store = SampleStore(Path(recipe.data.cache) if recipe.data.cache else out / "cache", self.separator.sample_rate)
         self.songs = open_songs(recipe, roots, store, logger.info)
         self.validation = open_validation(recipe, roots, store)
+        self.out = out
+        self.told: set[str] = set()  # alarms that have been spoken of
+        self.boundary = GAN_LOSSES[recipe.adversary.loss].boundary
+        self.probe = Probe(self.adversary, recipe.stems, self.boundary)
 
     def _take_weights(self, header: CheckpointHeader, weights: Mapping[str, Tensor]) -> None:
         if header.stems != self.config.stems:
@@ -96,6 +116,7 @@ class SeparationTask:
 
     def batches(self, part: Part) -> Iterator[Batch]:
         """Batches of excerpts on the device."""
+        augmentation = self.config.data.augmentation
         excerpts = Excerpts(
             self.songs,
             [source.weight for source in self.config.data.train],
@@ -106,22 +127,13 @@ class SeparationTask:
             seed=self.config.seed,
             first=0,
             count=ENDLESS,
+            augment=Augmenter(augmentation, self.separator.sample_rate) if augmentation.active else None,
         )
-        loader: DataLoader[Batch] = DataLoader(
-            excerpts,
-            batch_sampler=part.indices(),
-            num_workers=self.config.data.workers,
-            pin_memory=self.fabric.device.type == "cuda",
-            # A loader draws a number when it starts; from the global generator that would shift the dropout of a run
-            # that goes on.
-            generator=torch.Generator(),
-        )
-        for batch in loader:
-            yield Batch(*self.fabric.to_device(tuple(batch)))
+        yield from batches(excerpts, part.indices(), device=self.fabric.device, workers=self.config.data.workers)
 
     def sizes(self, batch: Batch) -> Sizes:
-        """All items are reconstructed; groups of one stem are judged."""
-        return Sizes(len(batch.mixture), int((batch.groups.sum(2) == 1).sum()))
+        """Items of which stems are known are reconstructed; groups of one stem are judged."""
+        return Sizes(int(batch.supervised.sum()), int((batch.groups.sum(2) == 1).sum()))
 
     def make(self, batch: Batch, *, judged: bool) -> Made:
         """Mask the mixture and compare with the known groups of stems."""
@@ -139,15 +151,33 @@ class SeparationTask:
             assert spectra.magnitudes is not None
             bands = Material(spectra.mixture, spectra.magnitudes, estimates)
             evidence = collect(self.adversary.views, bands, spectra.groups, spectra.band_mask, waveforms)
+        known = batch.supervised.to(estimates.dtype)
         loss = grouped_l1(estimates, spectra.targets, spectra.groups, spectra.mixture, spectra.band_mask)
+        if not bool(batch.supervised.all()):  # the others add nothing, and must not count in the mean either
+            loss = loss * (len(known) / known.sum().clamp_min(1.0))
         return Made(output, loss, evidence)
 
     def validate(self, step: int) -> Validation | None:
-        """Global SDR of the averaged model on held-out songs."""
+        """Global SDR of the averaged model on held-out songs, and the health of its adversary on excerpts of them."""
         if not self.validation:
             return None
         scores = validate(self.averaged, self.validation)
-        return Validation(scores["mean"], {f"usdr/{key}": value for key, value in scores.items()})
+        if self.config.train.report:
+            keep_excerpt(self.averaged, self.validation[0], step, self.out / SAMPLES)
+        values = {f"usdr/{key}": value for key, value in scores.items()}
+        if self.adversary.trains_at(step - 1):
+            random = torch.get_rng_state()  # views may be drawn by chance, which must not change the run
+            snapshot = self.probe.look(step, self.generator, self._held_out, self.config.train.learning_rate)
+            torch.set_rng_state(random)
+            text = json.dumps({"step": step, "scores": as_plain(snapshot.scores)})
+            write_text(self.out / SCORES, text)
+            values |= snapshot.values
+        return Validation(scores["mean"], values)
+
+    def _held_out(self) -> Iterator[Evidence | None]:
+        samples = self.separator.excerpt_samples(self.config.data.excerpt_s)
+        for batch in held_out_batches(self.separator, self.validation, samples):
+            yield self.make(Batch(*self.fabric.to_device(tuple(batch))), judged=True).evidence
 
     def model_path(self, path: Path) -> Path:
         """The checkpoint for separation."""
@@ -191,7 +221,13 @@ class SeparationTask:
             }
 
     def finish(self, folder: Path) -> None:
-        """Leave nothing else behind."""
+        """Write the report of the run."""
+        if not self.config.train.report:
+            return
+        for alarm in page.write(folder, self.name, self.boundary, self.separator.sample_rate):
+            if alarm.name not in self.told:
+                logger.warning("%s at step %d: %s", alarm.name, alarm.step, alarm.text)
+                self.told.add(alarm.name)
 
     def comparable(self, recipe: Mapping[str, Any]) -> Any:
         """All but the length of a run, how often it reports, and where its data lie; a run may go on with others."""
@@ -199,10 +235,23 @@ class SeparationTask:
             known = to_dict(from_dict(recipe))  # keys that are new since then take their defaults
         except RecipeError:
             return recipe
-        free = {"steps", "log_every", "save_every", "validate_every", "keep_states", "patience", "rollbacks"}
+        free = {"steps", "log_every", "save_every", "validate_every", "keep_states", "patience", "rollbacks", "report"}
         training = {key: value for key, value in known["train"].items() if key not in free}
-        data = {key: value for key, value in known["data"].items() if key not in {"workers", "cache"}}
+        data = {key: value for key, value in known["data"].items() if key not in MOVABLE}
         return known | {"train": training, "data": data}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written: {error}; free some space") from error
 
 
 def _check_excerpts(separator: Separator) -> None:

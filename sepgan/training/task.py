@@ -176,7 +176,7 @@ class Task(Protocol):
         """The file that `write` makes for this path."""
 
     def finish(self, folder: Path) -> None:
-        """Called once when a run has ended, on the first process, for whatever else the task leaves in its folder."""
+        """Called after each validation has been logged, on the first process, for reports and pictures."""
 
     def comparable(self, recipe: Mapping[str, Any]) -> Any:
         """What of a recipe must be equal for a run to go on."""

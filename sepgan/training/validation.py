@@ -42,12 +42,14 @@ def open_validation(recipe: Recipe, roots: Mapping[str, Path], store: SampleStor
     for source, name in zip(recipe.data.validation, source_names(recipe.data.validation), strict=True):
         for track in scan(source, roots):
             maps = store.open(track)
+            covers = covers_of(track, source, recipe.stems)  # without sums of other stems that lie beside them
             start = max(0, (len(next(iter(maps.values()))) - samples) // 2)
             references = {
                 stem: torch.from_numpy(np.asarray(values[start : start + samples], dtype=np.float32).T / FULL_SCALE)
                 for stem, values in maps.items()
+                if stem in covers
             }
-            songs.append(ValidationSong(track.name, name, references, covers_of(track, source, recipe.stems)))
+            songs.append(ValidationSong(track.name, name, references, covers))
     return songs
 
 

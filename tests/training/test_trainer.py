@@ -62,6 +62,7 @@ def tiny(trees: Mapping[str, Path], *overrides: str, **sections: Any) -> Recipe:
             "validation_s": 1,
             "log_every": 1,
             "save_every": 3,
+            "report": False,
         },
     }
     for section, keys in sections.items():
@@ -106,7 +107,8 @@ def equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 @pytest.mark.parametrize("name", ["musdb_unet_gan_debug", "musdb_mel_unet_gan_debug", "default_debug"])
 def test_a_debug_recipe_learns_and_its_model_separates(name: str, tmp_path: Path, trees: dict[str, Path]) -> None:
     """The whole line: real layouts in, both networks step, reconstruction falls, and `Separator` takes the model."""
-    overrides = ["train.steps=24", "train.validate_every=24", "train.log_every=1", f"data.cache={trees['cache']}"]
+    overrides = ["train.steps=24", "train.validate_every=24", "train.log_every=1", "train.report=false"]
+    overrides.append(f"data.cache={trees['cache']}")
     config = recipe.load(name, overrides)
     best = run(config, tmp_path, trees)
     assert best == tmp_path / "best.safetensors"
@@ -138,6 +140,7 @@ def test_a_run_leaves_its_files(tmp_path: Path, trees: dict[str, Path]) -> None:
         "state-00000006.safetensors",
         "train.jsonl",
         "tensorboard",
+        "health.json",
     }
     assert list((tmp_path / "tensorboard").glob("events.*"))
     assert {step for step, _ in steps} == {1, 2, 3, 4, 5, 6}
@@ -398,6 +401,7 @@ def test_silent_validation_songs_have_no_score(tmp_path: Path, trees: dict[str, 
         (["data.train.0.include=Z*"], DatasetError, r"no track of .* matches 'Z\*'"),
         (["data.validation.0.split=test"], DatasetError, "has no split 'test'"),
         (["stems=[drums, vocals]"], DatasetError, "has a stem 'bass' that the recipe does not know"),
+        (["stems=[vocals]"], RecipeError, "has one stem, 'vocals', whose mask would be 1 everywhere"),
         (["generator.kind=modern"], RecipeError, "generator.kind 'modern' is unknown"),
         (["adversary.kind=judge"], RecipeError, "adversary.kind 'judge' is unknown"),
         (["adversary.widths=[8,8,8,8]", "data.excerpt_s=0.03"], RecipeError, "need 16 frames and bands; .* gives 4"),
