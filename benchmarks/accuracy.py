@@ -24,6 +24,7 @@ from sepgan import audio
 from sepgan.evaluation.bss_eval import BssEval
 
 RATIOS = ("sdr", "isr", "sir", "sar")
+RATE = 44100  # Hz, of noise
 HIGHEST_DB = 100.0
 REGULAR_DB, SINGULAR_DB = 1e-3, 0.05  # tolerances, where the equations are regular and where not
 NOISE_DB = -120.0
@@ -108,12 +109,9 @@ def museval(references: Tensor, estimates: Tensor, rate: int) -> Tensor:
 
 def _tracks(stems: Path | None, seconds: float) -> Iterator[tuple[str, Tensor, int]]:
     if stems is None:
-        generator = torch.Generator().manual_seed(0)
-        yield (
-            "noise, 4 stereo stems of 10 s",
-            torch.randn(4, 2, 441000, generator=generator, dtype=torch.float64),
-            44100,
-        )
+        generator = torch.Generator().manual_seed(2)  # not that of the noise in estimates
+        signals = torch.randn(2, 2, 5 * RATE, generator=generator, dtype=torch.float64)
+        yield "noise, 2 stereo stems of 5 s", signals, RATE
         return
     for folder in sorted(path for path in stems.iterdir() if path.is_dir()):
         waves, rates = zip(*(audio.read(path) for path in sorted(folder.iterdir())), strict=True)

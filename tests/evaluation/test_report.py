@@ -1,4 +1,4 @@
-"""What a report tells beside the scores: where BSSEval's equations were singular, and numbers of more than two digits."""
+"""What a report tells beside the scores: where BSSEval's equations were singular, and numbers that need more digits."""
 
 import json
 from pathlib import Path
