@@ -26,6 +26,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("runs/latest"),
     data: Annotated[list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Folder of a dataset.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the state in OUT, if there is one.")] = True,
+    overfit: Annotated[
+        int | None, typer.Option("--overfit", min=1, help="Train on the first N excerpts only: can it learn at all?")
+    ] = None,
     device: Device = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check recipe and data, print the recipe, train nothing.")
@@ -35,7 +38,7 @@ def train(
     """Train a recipe; stop with Ctrl-C and give the same command to go on."""
     from sepgan import recipe as recipes
 
-    loaded = recipes.load(recipe, overrides or ())
+    loaded = recipes.load(recipe, [*(overrides or ()), *([f"train.overfit={overfit}"] if overfit else [])])
     roots = dataset_roots(data or ())
     if dry_run:
         from sepgan.data import scan
