@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 _UNKNOWN_FRAMES = 2**62  # libsndfile counts to twice as much where a FLAC file does not say how long it is
 _MAX_SAMPLES_A_BYTE = 20_000  # FLAC needs 15 bytes for 65535 samples of silence in two channels
+_LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_III")
+_LOSSY_SLACK_S = 0.1
 _CHUNK_SAMPLES = 131072  # in all channels, 1.5 s of stereo at 44.1 kHz: what is decoded at once when blocks are cut
 
 
@@ -236,13 +238,16 @@ def _layout(path: Path, channels: int) -> str | None:
 
 
 def _read_soundfile(file: _SoundFile, path: Path, position: int, frames: int) -> Waveform:
-    """Decode exactly `frames` samples as `[C, n]`, in WAVE order, of a file that stands at `position`."""
+    """Decode `frames` samples as `[C, n]`, in WAVE order, of a file that stands at `position`; less at a lossy end."""
     try:
         samples: Waveform = file.read(frames, dtype="float32", always_2d=True).T
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path} is damaged after {position / file.samplerate:.1f} s: {error}") from error
-    if samples.shape[1] < frames:
-        raise cut_off(path, position + samples.shape[1], file.frames)
+    if (missing := frames - samples.shape[1]) > 0:
+        # Encoders may count more than they write; what is missing then is shorter than a frame or two.
+        if file.subtype not in _LOSSY or missing > _LOSSY_SLACK_S * file.samplerate:
+            raise cut_off(path, position + samples.shape[1], file.frames)
+        _log.warning("%s ends %d samples before the %d that it declares", path, missing, file.frames)
     return np.ascontiguousarray(from_ogg_order(samples) if file.format == "OGG" else samples)
 
 
@@ -261,11 +266,15 @@ def _decode_soundfile(file: _SoundFile, path: Path, start: int, frames: int | No
             except soundfile.SoundFileError as error:
                 raise AudioError(f"{path} is damaged before {position / file.samplerate:.1f} s: {error}") from error
         while position < end:
-            chunk = _read_soundfile(file, path, position, min(chunk_frames, end - position))
+            wanted = min(chunk_frames, end - position)
+            chunk = _read_soundfile(file, path, position, wanted)
             if file.subtype in ("FLOAT", "DOUBLE"):
                 require_finite(chunk, path, position, file.samplerate)
             position += chunk.shape[1]
-            yield chunk
+            if chunk.shape[1]:
+                yield chunk
+            if chunk.shape[1] < wanted:
+                return
 
 
 def _decode_container(path: Path, number: int, start: int) -> Iterator[Waveform]:

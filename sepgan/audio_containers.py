@@ -171,10 +171,17 @@ def decoded(container: Any, name: object, streams: list[Any]) -> Iterator[tuple[
 
 
 def _packet_frames(container: Any, packet: Any) -> int:
-    """Samples that a packet says to hold, where its word is exact to the sample; 0 elsewhere."""
+    """Samples that the last packet of a stream says to hold; 0 of all others, and where the file is not exact.
+
+    It is where the packet ends at the very sample at which the edit list does. MUSDB18's files round the latter to
+    another clock, and all readers take their last frame whole.
+    """
     stream = packet.stream
     exact = "mp4" in container.format.name and stream.time_base is not None and stream.time_base * stream.rate == 1
-    return packet.duration or 0 if exact else 0
+    if not exact or packet.pts is None or stream.duration is None:
+        return 0
+    frames: int = packet.duration or 0
+    return frames if packet.pts + frames == (stream.start_time or 0) + stream.duration else 0
 
 
 def _samples(frame: Any) -> Waveform:

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutagen.ogg import OggPage
 
 from sepgan import audio
 from sepgan.errors import AudioError
@@ -236,6 +237,39 @@ def test_an_ogg_file_without_its_end_is_read_with_a_warning(tmp_path: Path, capl
         decoded, _ = audio.read(tmp_path / "half.ogg")
     assert 0 < decoded.shape[1] < 5 * 44100
     assert "half.ogg has no end mark" in caplog.text
+
+
+@pytest.mark.parametrize(("surplus", "whole"), [(3000, True), (44100, False)])
+def test_an_ogg_file_that_counts_more_than_it_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, surplus: int, whole: bool
+) -> None:
+    """Encoders do it: a few samples are told in a warning, a second is a file cut off."""
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, synth.noise(2.0).T, 44100)
+    expected, _ = audio.read(path)
+    with path.open("r+b") as file:
+        begin, page = 0, OggPage(file)
+        while not page.last:
+            begin = file.tell()
+            page = OggPage(file)
+        page.position += surplus
+        file.seek(begin)
+        file.write(page.write())
+    assert audio.probe(path).frames == expected.shape[1] + surplus
+    with caplog.at_level(logging.WARNING):
+        for way in (lambda: audio.read(path)[0], lambda: np.concatenate(list(audio.read_blocks(path, 1000)), axis=1)):
+            if whole:
+                # The last block of the coder may hold a few samples more than there were.
+                decoded = way()
+                assert expected.shape[1] <= decoded.shape[1] < expected.shape[1] + surplus
+                assert np.array_equal(decoded[:, : expected.shape[1] - 1000], expected[:, :-1000])
+                missing = expected.shape[1] + surplus - decoded.shape[1]
+                assert (
+                    f"ends {missing} samples before the {expected.shape[1] + surplus} that it declares" in caplog.text
+                )
+            else:
+                with pytest.raises(AudioError, match="is cut off"):
+                    way()
 
 
 def test_wav_written_into_a_pipe_is_whole(tmp_path: Path) -> None:

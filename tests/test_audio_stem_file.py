@@ -136,8 +136,6 @@ def test_names_of_foreign_files(tmp_path: Path) -> None:
         assert len(container.streams.audio) == 5
 
 
-def test_real_stem_files_tell_their_names(shared_data: Path) -> None:
-    paths = sorted((shared_data / "fixtures" / "musdb18").rglob("*.stem.mp4"))
-    assert paths
-    for path in paths:
-        assert [name.lower() for name in read_stem_names(path)] == list(ORDER)
+def test_a_real_stem_file_tells_its_names(shared_data: Path) -> None:
+    (path,) = (shared_data / "fixtures" / "musdb18" / "test").glob("*.stem.mp4")
+    assert read_stem_names(path) == ("Drums", "Bass", "Other", "Vox")
