@@ -377,11 +377,13 @@ def describe_result(result: SeparationResult) -> str:
         files = f"{paths[0].parent}/{{{','.join(path.stem for path in paths)}}}{paths[0].suffix}"
     else:
         files = ", ".join(map(str, paths))
+    error_db = result.manifest.engine.precision_error_db
+    precision = "" if error_db is None else f", error of the lower precision {error_db:.0f} dB"
     absent = [stem for stem, record in result.manifest.stems.items() if max(record.presence, default=0) < 0.5]
     quiet = f", hardly anything in {', '.join(absent)}" if absent else ""
     return (
         f"{files}: {result.seconds:.1f} s of audio in {result.wall_s:.1f} s ({speed:.1f} x real time)"
-        f"{null}{gain}{quiet}"
+        f"{null}{gain}{precision}{quiet}"
     )
 
 

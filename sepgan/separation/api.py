@@ -103,7 +103,8 @@ class Separator:
             raise UsageError(f"overlap must lie from 0 to 0.5, got {overlap}")
         model = ready(model)
         self.model = model
-        self._segment = model.segment if segment_s is None else max(2, round(segment_s * model.sample_rate))
+        # A length that fills the network's grid, near what is wanted.
+        self._segment = model.segment if segment_s is None else max(2, model.excerpt_samples(segment_s))
         wanted = model.overlap if overlap is None else round(overlap * self._segment)
         self._overlap = min(wanted, self._segment // 2)
         self._channel_layout = channel_layout

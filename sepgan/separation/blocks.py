@@ -43,6 +43,9 @@ class Model(Protocol):
     def header(self) -> Any:
         """What its file says of it: `name`, `sha256`, `licence`; None where it does not come from a file."""
 
+    def excerpt_samples(self, seconds: float) -> int:
+        """A length near `seconds` that fills the network's grid."""
+
     def batch_for(self, segment: int, channels: int) -> int:
         """How many segments to separate at once."""
 

@@ -46,6 +46,9 @@ class Shares(Separator):
     def overlap(self) -> int:
         return 1000
 
+    def excerpt_samples(self, seconds: float) -> int:
+        return round(seconds * self.sample_rate)
+
     def batch_for(self, segment: int, channels: int) -> int:
         return 1
 
