@@ -59,8 +59,12 @@ def train(
             reporter.advance(loaded.name, step, steps, {"step": step, **_headline(measured)})
 
         asked = Requests()
-        with signals(asked):
-            best = run_training(loaded, out, roots, resume=resume, device=device, progress=report, requests=asked)
+        try:
+            with signals(asked):
+                best = run_training(loaded, out, roots, resume=resume, device=device, progress=report, requests=asked)
+        except KeyboardInterrupt:
+            reporter.say("stopped: the same command goes on from the last saved state")
+            raise
         reporter.say(f"model: {best}; try `sepgan separate SONG --model {best}`, or `tensorboard --logdir {out}`")
 
 
