@@ -40,7 +40,9 @@ def batches(
         DatasetError: More excerpts cannot be read than the recipe allows.
     """
     device = torch.device(device)
-    if excerpts.config.resident and excerpts.augment is None:
+    if excerpts.config.resident and excerpts.augment is not None:
+        _log.warning("data.augmentation works on the processor: the stems stay on disk, data.resident is passed over")
+    elif excerpts.config.resident:
         resident = ResidentExcerpts(excerpts, device)
         if resident.bytes <= ROOM * free_bytes(device):
             for indices in numbers:

@@ -77,7 +77,10 @@ def write_picture(info: Info, path: Path) -> None:
         found = [[getattr(e, what) for e in info.stems if e.stem == stem] for stem in stems]
         known = [[value for value in values if value is not None and math.isfinite(value)] for values in found]
         if any(known):
-            axis.boxplot(known, orientation="horizontal", tick_labels=stems)
+            for row, values in enumerate(known):
+                axis.plot(values, [row] * len(values), "o", alpha=0.4)
+            axis.set_yticks(range(len(stems)), stems)
+            axis.set_ylim(-0.6, len(stems) - 0.4)
         else:
             axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
         axis.set_xlabel(label)
