@@ -72,7 +72,8 @@ def write_picture(info: Info, path: Path) -> None:
         axes[0].barh(stems, widths, left=left, label=split or "all")
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes[0].set_xlabel("hours")
-    axes[0].legend(frameon=False)
+    axes[0].legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+    axes[2].set_xlim(-0.02, 1.02)
     for axis, what, label in ((axes[1], "loudness_lufs", "loudness, LUFS"), (axes[2], "active", "share that sounds")):
         found = [[getattr(e, what) for e in info.stems if e.stem == stem] for stem in stems]
         known = [[value for value in values if value is not None and math.isfinite(value)] for values in found]
