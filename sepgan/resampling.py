@@ -49,7 +49,7 @@ class Resampler:
     def push(self, block: Waveform) -> Waveform:
         """Take `[C, n]` and give `[C, m]`, m >= 0: what can be told so far."""
         self._frames_in += block.shape[1]
-        resampled = np.ascontiguousarray(self._stream.resample_chunk(_interleaved(block)).T)
+        resampled: Waveform = np.ascontiguousarray(self._stream.resample_chunk(_interleaved(block)).T)
         self._frames_out += resampled.shape[1]
         return resampled
 
@@ -61,7 +61,8 @@ class Resampler:
 
 def _interleaved(waveform: Waveform) -> Waveform:
     """Give `[T, C]` as soxr wants it; numpy calls a transposed single sample contiguous, and soxr does not."""
-    return waveform.T.copy(order="C")
+    interleaved: Waveform = waveform.T.copy(order="C")
+    return interleaved
 
 
 def fit(waveform: Waveform, frames: int) -> Waveform:
