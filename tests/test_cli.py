@@ -140,7 +140,8 @@ def test_one_bad_song_does_not_stop_the_others(song: Path, tmp_path: Path) -> No
 
 def test_models_are_listed_and_described() -> None:
     listed = _run("models", "list", "--json")
-    assert json.loads(listed.stdout)["default"]["stems"] == ["drums", "bass", "other", "vocals"]
+    headers = {model["name"]: model["header"] for model in json.loads(listed.stdout)["models"]}
+    assert headers["default"]["stems"] == ["drums", "bass", "other", "vocals"]
     described = _run("models", "info", "default")
     assert described.returncode == 0
     assert "weights under" in described.stdout
