@@ -36,3 +36,9 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip(ABSENT_DATA)
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep models that somebody added on this machine out of the tests."""
+    monkeypatch.setenv("SEPGAN_MODELS", str(tmp_path_factory.getbasetemp() / "no-models-here"))

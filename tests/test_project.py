@@ -24,7 +24,7 @@ def test_changelog_begins_with_this_version() -> None:
 def test_recipes_load_under_their_own_name_and_have_a_debug_twin(path: Path) -> None:
     loaded = recipe.load(path)
     assert loaded.name == path.stem
-    if not path.stem.endswith("_debug"):
+    if loaded.toy is None and not path.stem.endswith("_debug"):  # toys train in a minute themselves
         twin = recipe.load(path.with_name(f"{path.stem}_debug.yaml"))
         assert twin.stems == loaded.stems
         assert twin.train.steps <= 100

@@ -67,7 +67,9 @@ def test_an_unknown_key_names_the_nearest_one_by_its_full_path(raw: dict[str, An
 
 
 def test_a_key_unlike_any_other_still_lists_the_valid_ones() -> None:
-    with pytest.raises(RecipeError, match=r"unknown key 'train.qqqq'.*valid keys: batch_size, betas, .*warmup_steps"):
+    with pytest.raises(
+        RecipeError, match=r"unknown key 'train.qqqq'.*valid keys: accumulate, batch_size, .*warmup_steps"
+    ):
         recipe.from_dict({"name": "x", "train": {"qqqq": 1}})
 
 
