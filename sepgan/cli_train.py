@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,10 @@ import typer
 
 from sepgan.cli_options import Device, ProgressStyle, dataset_roots, set_threads
 from sepgan.console import Reporter, Style
-from sepgan.errors import RecipeError
+from sepgan.errors import RecipeError, UsageError
 
 if TYPE_CHECKING:
+    from sepgan.recipe import Recipe
     from sepgan.training.requests import Requests
 
 
@@ -31,7 +31,10 @@ def train(
     ] = None,
     device: Device = "auto",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check recipe and data, print the recipe, train nothing.")
+        bool, typer.Option("--dry-run", help="Check recipe and data, say what the run would cost, train nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: print the recipe and its cost for programs.")
     ] = False,
     progress: ProgressStyle = Style.AUTO,
 ) -> None:
@@ -40,12 +43,10 @@ def train(
 
     loaded = recipes.load(recipe, [*(overrides or ()), *([f"train.overfit={overfit}"] if overfit else [])])
     roots = dataset_roots(data or ())
+    if as_json and not dry_run:
+        raise UsageError("--json says what a dry run found: add --dry-run; for progress there is --progress json")
     if dry_run:
-        from sepgan.data import scan
-
-        for source in (*loaded.data.train, *loaded.data.validation):
-            print(f"{source.root}/{source.split} {source.include}: {len(scan(source, roots))} tracks", file=sys.stderr)
-        print(json.dumps(recipes.to_dict(loaded), indent=2))
+        _forecast(loaded, out, roots, device, as_json=as_json)
         return
     need_training_extra()
     from sepgan.training.requests import Requests
@@ -66,6 +67,27 @@ def train(
             reporter.say("stopped: the same command goes on from the last saved state")
             raise
         reporter.say(f"model: {best}; try `sepgan separate SONG --model {best}`, or `tensorboard --logdir {out}`")
+
+
+def _forecast(recipe: Recipe, out: Path, roots: Mapping[str, Path], device: str, *, as_json: bool) -> None:
+    from sepgan.data import scan
+    from sepgan.recipe import to_dict
+
+    sources = [
+        {"source": f"{source.root}/{source.split} {source.include}", "tracks": len(scan(source, roots))}
+        for source in (*recipe.data.train, *recipe.data.validation)
+    ]
+    need_training_extra()
+    from sepgan.training.estimate import estimate
+
+    set_threads()
+    found = estimate(recipe, out, roots, device=device)
+    if as_json:
+        print(json.dumps({"recipe": to_dict(recipe), "sources": sources, "estimate": found.to_dict()}, indent=2))
+        return
+    for source in sources:
+        print(f"{source['source']}: {source['tracks']} tracks")
+    print("\n".join(found.lines()))
 
 
 @contextmanager

@@ -54,7 +54,8 @@ class SeparationTask:
         recipe: What to train.
         fabric: Devices and precision.
         out: Folder of the run; decoded songs go there unless the recipe names a cache.
-        roots: Dataset folders by the names that `--data NAME=PATH` gave them.
+        roots: Dataset folders by the names that `--data NAME=PATH` gave them. None: no data is opened, and there are no
+            batches.
 
     Raises:
         CheckpointError: The model to start from does not fit.
@@ -62,7 +63,7 @@ class SeparationTask:
         RecipeError: The recipe names no training data, one stem, or excerpts too short for the adversary.
     """
 
-    def __init__(self, recipe: Recipe, fabric: Fabric, out: Path, roots: Mapping[str, Path]) -> None:
+    def __init__(self, recipe: Recipe, fabric: Fabric, out: Path, roots: Mapping[str, Path] | None) -> None:
         if not recipe.data.train:
             raise RecipeError(f"recipe '{recipe.name}' names no training data: add data.train")
         if len(recipe.stems) == 1 and recipe.generator.kind in SOFTMAX:
@@ -93,8 +94,8 @@ class SeparationTask:
         self.adversary = Adversary(recipe.adversary, around, fabric)
         self.adversary.bind(self.separator.generator)
         store = SampleStore(Path(recipe.data.cache) if recipe.data.cache else out / "cache", self.separator.sample_rate)
-        self.songs = open_songs(recipe, roots, store, logger.info)
-        self.validation = open_validation(recipe, roots, store)
+        self.songs = [] if roots is None else open_songs(recipe, roots, store, logger.info)
+        self.validation = [] if roots is None else open_validation(recipe, roots, store)
         self.out = out
         self.told: set[str] = set()  # alarms that have been spoken of
         self.boundary = GAN_LOSSES[recipe.adversary.loss].boundary
