@@ -5,6 +5,7 @@ A pipe cannot be sought in and does not say how long it is. What is read: all th
 where the length is not known, which players and FFmpeg take for "until the end".
 """
 
+import contextlib
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -49,21 +50,8 @@ class PipeReader:
         """
         self._name = name
         self._source = _Forward(file)
-        try:
-            self._container: Any = av.open(self._source, metadata_errors="replace")
-        except (av.FFmpegError, OSError) as error:
-            if not self._source.head:
-                raise AudioError(f"{name} is empty") from error
-            self._require_index()
-            raise AudioError(f"{name} is not audio that can be decoded ({error.strerror})") from error
-        try:
-            self._require_index()
-            self._stream = audio_stream(self._container, name, 0)
-            self.info = self._info()
-            self.tags: Tags = tags_of(self._container)
-        except BaseException:
-            self.close()
-            raise
+        with self._source.interruptible():
+            self._open()
         self._taken = False
 
     def blocks(self, block_frames: int, *, start: int = 0, frames: int | None = None) -> Iterator[Waveform]:
@@ -94,6 +82,24 @@ class PipeReader:
         """Let go of the decoder; the file stays open."""
         self._container.close()
 
+    def _open(self) -> None:
+        name = self._name
+        try:
+            self._container: Any = av.open(self._source, metadata_errors="replace")
+        except (av.FFmpegError, OSError) as error:
+            if not self._source.head:
+                raise AudioError(f"{name} is empty") from error
+            self._require_index()
+            raise AudioError(f"{name} is not audio that can be decoded ({error.strerror})") from error
+        try:
+            self._require_index()
+            self._stream = audio_stream(self._container, name, 0)
+            self.info = self._info()
+            self.tags: Tags = tags_of(self._container)
+        except BaseException:
+            self.close()
+            raise
+
     def _require_index(self) -> None:
         head = bytes(self._source.head)
         if head[4:8] == b"ftyp" and not index_comes_first(head):
@@ -112,17 +118,18 @@ class PipeReader:
 
     def _chunks(self, start: int) -> Iterator[Waveform]:
         position = 0
-        for _, whole in decoded(self._container, self._name, [self._stream]):
-            # What encoders append to fill a last frame does not count.
-            samples = whole if self.info.frames is None else whole[:, : max(0, self.info.frames - position)]
-            require_finite(samples, self._name, position, self.info.sample_rate)
-            skip = max(0, start - position)
-            position += samples.shape[1]
-            if skip < samples.shape[1]:
-                yield samples[:, skip:]
-        require_length(self._name, position, None, self.info.sample_rate)
-        if self.info.frames is not None and position < self.info.frames:
-            raise cut_off(self._name, position, self.info.frames)
+        with self._source.interruptible():
+            for _, whole in decoded(self._container, self._name, [self._stream]):
+                # What encoders append to fill a last frame does not count.
+                samples = whole if self.info.frames is None else whole[:, : max(0, self.info.frames - position)]
+                require_finite(samples, self._name, position, self.info.sample_rate)
+                skip = max(0, start - position)
+                position += samples.shape[1]
+                if skip < samples.shape[1]:
+                    yield samples[:, skip:]
+            require_length(self._name, position, None, self.info.sample_rate)
+            if self.info.frames is not None and position < self.info.frames:
+                raise cut_off(self._name, position, self.info.frames)
 
 
 class PipeWriter:
@@ -224,14 +231,32 @@ class _Forward:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._interruption: KeyboardInterrupt | None = None
         self.head = bytearray()
 
     def read(self, count: int) -> bytes:
-        """Give the next bytes."""
-        data = self._file.read(count)
+        """Give the next bytes; none once the wait for them was interrupted."""
+        if self._interruption is not None:
+            return b""
+        try:
+            data = self._file.read(count)
+        except KeyboardInterrupt as interruption:
+            self._interruption = interruption
+            return b""
         if len(self.head) < _HEAD_BYTES:
             self.head += data[: _HEAD_BYTES - len(self.head)]
         return data
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Pass on an interruption of `read`, which FFmpeg's callback would swallow and take for the end of the song."""
+        try:
+            yield
+        except Exception:
+            if self._interruption is None:
+                raise
+        if self._interruption is not None:
+            raise self._interruption
 
 
 def _wave_header(sample_rate: int, channels: int, bits: int | None, frames: int | None, layout: str | None) -> bytes:

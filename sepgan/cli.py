@@ -50,6 +50,8 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code; a user's error is one line on stderr."""
     try:
         code = app(arguments, standalone_mode=False)
+        if code == INTERRUPTED:  # newer versions of Typer turn Ctrl-C into this code and say nothing, older ones abort
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except SepganError as error:
         return _fail(str(error), error.exit_code)

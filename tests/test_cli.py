@@ -2,19 +2,25 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import typer
 
 from sepgan import checkpoint, cli
+from sepgan.audio_pipe import PipeWriter
 from tests import synth
+from tests.separation.tiny_model import write_model
 
 RATE_HZ = 44100
 NULL_DBFS = -90.0  # sum of stems minus input, float32
+INTERRUPTED = ["error: interrupted: finished files are kept, partial ones were removed"]
 HEAVY = ("torch", "torchaudio", "librosa", "musdb", "museval", "lightning_fabric", "matplotlib")
 
 
@@ -136,6 +142,59 @@ def test_one_bad_song_does_not_stop_the_others(song: Path, tmp_path: Path) -> No
     assert done.returncode == 1
     assert (tmp_path / "stems" / "a song" / "bass.wav").is_file()
     assert "1 of 2 songs failed" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes are not interrupted by signals")
+@pytest.mark.parametrize(
+    ("songs", "number"),
+    [(("-",), signal.SIGINT), (("song.flac",), signal.SIGTERM), (("song.flac", "other.flac", "-j2"), signal.SIGINT)],
+    ids=["a pipe that waits", "a song", "songs at once"],
+)
+def test_an_interrupted_separation_says_so_once_and_leaves_nothing(
+    tmp_path: Path, songs: tuple[str, ...], number: signal.Signals, request: pytest.FixtureRequest
+) -> None:
+    model = write_model(tmp_path / "tiny.safetensors")
+    minutes = np.zeros((2, 240 * RATE_HZ), np.int16)  # far more than is separated before the signal
+    for name in songs:
+        if name.endswith(".flac"):
+            soundfile.write(tmp_path / name, minutes.T, RATE_HZ)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sepgan", "separate", *songs, "--model", model, "--out", "out", "--progress", "none"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    request.addfinalizer(process.communicate)
+    request.addfinalizer(process.kill)
+    assert process.stdin is not None
+    # Of a pipe that says no length, an interruption must not be taken for the end of the song.
+    if songs == ("-",):
+        with PipeWriter(process.stdin, RATE_HZ, 2) as writer:
+            writer.write(minutes[:, : 20 * RATE_HZ].astype(np.float32))
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("out/.sepgan-*.partial")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(60) == 130
+    assert process.stderr is not None
+    assert process.stderr.read().decode().splitlines() == INTERRUPTED
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, typer.Abort, typer.Exit(130)])
+def test_every_command_ends_in_one_line_when_it_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: type[BaseException] | BaseException
+) -> None:
+    """Versions of Typer make different things of Ctrl-C."""
+
+    def interrupted() -> None:
+        raise raised
+
+    monkeypatch.setattr("sepgan.checkpoint.known", interrupted)
+    assert cli.run(["models", "list"]) == 130
+    assert capsys.readouterr().err.split("\n") == [*INTERRUPTED, ""]
 
 
 def test_models_are_listed_and_described() -> None:
