@@ -1,17 +1,49 @@
-"""`sepgan separate`: parse, call one function, print."""
+"""`sepgan separate`: call one function, print."""
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sepgan.cli_options import Device, Model, ProgressStyle, load, names
+from sepgan.cli_separate_options import (
+    Aggregates,
+    Batch,
+    Bitrate,
+    ChannelLayout,
+    DryRun,
+    Duration,
+    FileFormat,
+    FileName,
+    Float32,
+    Int16,
+    Int24,
+    Jobs,
+    ManifestName,
+    MoreModels,
+    Out,
+    Overlap,
+    Overwrite,
+    Precision,
+    Residual,
+    Segment,
+    Shifts,
+    SkipExisting,
+    Songs,
+    Start,
+    Stems,
+    TwoStems,
+    Verify,
+    WienerIterations,
+    parse_aggregate,
+    parse_weighted,
+)
+from sepgan.cli_separate_results import describe_forecast, describe_result
 from sepgan.console import Reporter, Style
 from sepgan.errors import UsageError
 
@@ -19,103 +51,41 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sepgan.engine import EngineOptions
-    from sepgan.separation import SeparationOptions, SeparationResult, SeparationSummary, Song
+    from sepgan.separation import SeparationOptions, SeparationSummary, Song
     from sepgan.separation.batch import Outcome
-    from sepgan.separation.forecast import Forecast
-
-_STEMS, _FILES, _ENGINE, _RUN = "Which stems", "Files", "Engine", "Run"
 
 
 def separate(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SONG...", help="Files, folders (their tree is mirrored), quoted patterns, @list.txt, or -."
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder, or -.", rich_help_panel=_FILES)] = Path(
-        "stems"
-    ),
-    stems: Annotated[
-        str | None, typer.Option(help="Write only these, for instance vocals,drums.", rich_help_panel=_STEMS)
-    ] = None,
-    two_stems: Annotated[
-        str | None, typer.Option(help="Write this stem and no_<stem>, all the rest.", rich_help_panel=_STEMS)
-    ] = None,
-    aggregate: Annotated[
-        list[str] | None,
-        typer.Option(help="Write a sum of stems, such as instrumental=drums+bass+other.", rich_help_panel=_STEMS),
-    ] = None,
-    residual: Annotated[
-        str | None,
-        typer.Option(help="Write what no stem holds under this name; none drops it.", rich_help_panel=_STEMS),
-    ] = None,
-    start: Annotated[float, typer.Option(min=0.0, help="Begin at this second.", rich_help_panel=_STEMS)] = 0.0,
-    duration: Annotated[
-        float | None, typer.Option(min=0.0, help="Separate so many seconds.", rich_help_panel=_STEMS)
-    ] = None,
-    file_format: Annotated[
-        str, typer.Option("--format", help="wav, flac, mp3, m4a, opus, stem.mp4 ...", rich_help_panel=_FILES)
-    ] = "wav",
-    bitrate: Annotated[int | None, typer.Option(min=1, help="kbit/s of lossy formats.", rich_help_panel=_FILES)] = None,
-    float32: Annotated[bool, typer.Option("--float32", help="32-bit float.", rich_help_panel=_FILES)] = False,
-    int24: Annotated[bool, typer.Option("--int24", help="24-bit, the default.", rich_help_panel=_FILES)] = False,
-    int16: Annotated[bool, typer.Option("--int16", help="16-bit integer with dither.", rich_help_panel=_FILES)] = False,
-    filename: Annotated[
-        str, typer.Option(help="Template of the files below --out.", rich_help_panel=_FILES)
-    ] = "{track}/{stem}.{ext}",
-    manifest: Annotated[
-        str | None, typer.Option(help="Template of the manifest below --out, or off.", rich_help_panel=_FILES)
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace stems that exist.", rich_help_panel=_FILES)
-    ] = False,
-    skip_existing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-existing",
-            help="Leave out songs that were done with this model and these options.",
-            rich_help_panel=_FILES,
-        ),
-    ] = False,
+    inputs: Songs = None,
+    out: Out = Path("stems"),
+    stems: Stems = None,
+    two_stems: TwoStems = None,
+    aggregate: Aggregates = None,
+    residual: Residual = None,
+    start: Start = 0.0,
+    duration: Duration = None,
+    file_format: FileFormat = "wav",
+    bitrate: Bitrate = None,
+    float32: Float32 = False,
+    int24: Int24 = False,
+    int16: Int16 = False,
+    filename: FileName = "{track}/{stem}.{ext}",
+    manifest: ManifestName = None,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
     model: Model = "default",
     device: Device = "auto",
-    segment: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds separated at once.", rich_help_panel=_ENGINE)
-    ] = None,
-    overlap: Annotated[
-        float | None, typer.Option(min=0.0, max=0.5, help="Share of a segment.", rich_help_panel=_ENGINE)
-    ] = None,
-    channel_layout: Annotated[
-        str,
-        typer.Option(
-            help="auto, mono, names in file order (L,R,C,LFE,Ls,Rs), or numbers (1+2,3,4,5+6).", rich_help_panel=_ENGINE
-        ),
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="fp32, bf16 or fp16: of the network.", rich_help_panel=_ENGINE)
-    ] = "fp32",
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Segments at once; else as many as fit.", rich_help_panel=_ENGINE)
-    ] = None,
-    shifts: Annotated[int, typer.Option(min=0, help="Average so many shifted runs.", rich_help_panel=_ENGINE)] = 0,
-    wiener: Annotated[
-        int, typer.Option(min=0, help="Iterations of the multichannel Wiener filter.", rich_help_panel=_ENGINE)
-    ] = 0,
-    ensemble: Annotated[
-        str | None,
-        typer.Option(help="More models to average with, such as other.safetensors:0.5,third.", rich_help_panel=_ENGINE),
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Songs separated at once.", rich_help_panel=_RUN)
-    ] = 1,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would be done, and how long it may take.", rich_help_panel=_RUN)
-    ] = False,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="SONG... are manifests: repeat their runs, compare bytes.", rich_help_panel=_RUN),
-    ] = False,
+    segment: Segment = None,
+    overlap: Overlap = None,
+    channel_layout: ChannelLayout = "auto",
+    precision: Precision = "fp32",
+    batch: Batch = None,
+    shifts: Shifts = 0,
+    wiener: WienerIterations = 0,
+    ensemble: MoreModels = None,
+    jobs: Jobs = 1,
+    dry_run: DryRun = False,
+    verify: Verify = False,
     progress: ProgressStyle = Style.AUTO,
 ) -> None:
     """Split songs into stems that sum to the song, at its own rate, channels and length."""
@@ -170,35 +140,6 @@ def separate(
         share_threads(min(jobs, len(songs)))
         summary = _separate(separator, songs, out, options, jobs, model, reporter)
     raise typer.Exit(summary.exit_code)
-
-
-def parse_aggregate(text: str) -> tuple[str, tuple[str, ...]]:
-    """Read a sum of stems.
-
-    Raises:
-        UsageError: it has another shape.
-
-    >>> parse_aggregate("instrumental=drums+bass")
-    ('instrumental', ('drums', 'bass'))
-    """
-    name, equals, parts = text.partition("=")
-    stems = tuple(part.strip() for part in parts.split("+"))
-    if not equals or not name.strip() or not all(stems):
-        raise UsageError(f"--aggregate '{text}' must look like NAME=STEM+STEM, such as instrumental=drums+bass+other")
-    return name.strip(), stems
-
-
-def parse_weighted(text: str) -> tuple[str, float]:
-    """Read a model and its weight in an ensemble.
-
-    >>> parse_weighted("other.safetensors:0.5"), parse_weighted("other")
-    (('other.safetensors', 0.5), ('other', 1.0))
-    """
-    name, colon, weight = text.rpartition(":")
-    try:
-        return (name, float(weight)) if colon else (text, 1.0)
-    except ValueError:  # a colon of the path
-        return text, 1.0
 
 
 def load_engine(weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions) -> Any:
@@ -310,7 +251,7 @@ def _forecast(
 
     found = forecast(SongSeparator(separator, out, options), songs)
     for item in found:
-        reporter.say(_describe_forecast(item))
+        reporter.say(describe_forecast(item))
     todo = [item for item in found if item.refusal is None and not item.is_done]
     refused = [item for item in found if item.refusal is not None]
     known = [item for item in todo if item.seconds is not None]
@@ -362,38 +303,3 @@ def _verify(manifests: Sequence[str], model: str, device: str, progress: Style) 
             if found.elsewhere:
                 reporter.say(f"  other versions and machines may round the last bits differently: {found.elsewhere}")
     return 1 if different else 0
-
-
-def describe_result(result: SeparationResult) -> str:
-    """What was done, in a line."""
-    speed = result.seconds / result.wall_s
-    exact = result.null_dbfs is not None and result.null_dbfs == -math.inf
-    null = "" if result.null_dbfs is None else ", null exact" if exact else f", null {result.null_dbfs:.0f} dBFS"
-    gain = "" if result.gain == 1.0 else f", shared gain {result.gain:.3f}"
-    paths = list(dict.fromkeys(result.paths.values()))
-    if not paths:
-        files = f"standard output ({next(iter(result.manifest.stems))})"
-    elif len({(path.parent, path.suffix) for path in paths}) == 1 and len(paths) > 1:
-        files = f"{paths[0].parent}/{{{','.join(path.stem for path in paths)}}}{paths[0].suffix}"
-    else:
-        files = ", ".join(map(str, paths))
-    error_db = result.manifest.engine.precision_error_db
-    precision = "" if error_db is None else f", error of the lower precision {error_db:.0f} dB"
-    absent = [stem for stem, record in result.manifest.stems.items() if max(record.presence, default=0) < 0.5]
-    quiet = f", hardly anything in {', '.join(absent)}" if absent else ""
-    return (
-        f"{files}: {result.seconds:.1f} s of audio in {result.wall_s:.1f} s ({speed:.1f} x real time)"
-        f"{null}{gain}{precision}{quiet}"
-    )
-
-
-def _describe_forecast(item: Forecast) -> str:
-    song = item.job.song.path
-    if item.refusal is not None:
-        return f"{song}: would fail: {item.refusal}"
-    if item.is_done:
-        return f"{song}: done already, would be skipped"
-    files = ", ".join(map(str, item.paths))
-    if item.seconds is None or item.bytes is None or item.wall_s is None:
-        return f"{song} (unknown length) -> {files}"
-    return f"{song} ({item.seconds:.1f} s) -> {files}: about {item.bytes / 1e6:.1f} MB in {item.wall_s:.0f} s"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import BufferedWriter
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,7 @@ def test_an_interrupted_separation_says_so_once_and_leaves_nothing(
     )
     request.addfinalizer(process.communicate)
     request.addfinalizer(process.kill)
-    assert process.stdin is not None
+    assert isinstance(process.stdin, BufferedWriter)
     # Of a pipe that says no length, an interruption must not be taken for the end of the song.
     if songs == ("-",):
         with PipeWriter(process.stdin, RATE_HZ, 2) as writer:
