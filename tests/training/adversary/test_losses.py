@@ -188,5 +188,5 @@ def test_the_margin_frees_energies_beyond_it() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_only_losses_that_compare_need_real_scores(name: str) -> None:
     fake = fit(name, scores(1)).detach().requires_grad_(True)
-    values = [float(LOSSES[name].generator(fit(name, scores(seed)), fake)) for seed in (2, 3)]
+    values = [float(LOSSES[name].generator(fit(name, scores(seed)), fake).detach()) for seed in (2, 3)]
     assert (values[0] != values[1]) == LOSSES[name].compares
