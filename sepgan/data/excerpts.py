@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sepgan.data.augment.warp import apply_warp
 from sepgan.data.opening import covers_of, open_songs
 from sepgan.data.plan import Placement, Plan, Planner, Song, Sound, merge_covers
 from sepgan.data.store import FULL_SCALE
@@ -175,8 +176,17 @@ class Excerpts(Dataset[Batch]):
             _sum_into(mixture, [targets[slot] for slot in sorted(written)])
 
     def cut(self, placement: Placement, out: Float) -> None:
-        """Write a crop into `[C, T]`: converted, scaled, panned and padded with zeros where the song ends."""
-        piece = placement.sound.samples.window(placement.start, placement.start + self.samples)
+        """Write a crop into `[C, T]`: converted, scaled, panned, padded with zeros where the song ends, and matched."""
+        if placement.warp.active:
+            # What plays faster needs more of the song.
+            longer = np.empty((self.channels, placement.warp.source_samples(out.shape[1])), dtype=np.float32)
+            self._copy(placement, longer)
+            out[:] = apply_warp(torch.from_numpy(longer), placement.warp)[:, : out.shape[1]].numpy()
+        else:
+            self._copy(placement, out)
+
+    def _copy(self, placement: Placement, out: Float) -> None:
+        piece = placement.sound.samples.window(placement.start, placement.start + out.shape[1])
         scale = 1.0 / FULL_SCALE if piece.dtype == np.int16 else 1.0
         count = piece.shape[1]
         out[:, count:] = 0.0

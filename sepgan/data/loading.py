@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sepgan.data.augment.warp import apply_warp
 from sepgan.data.excerpts import Batch, Excerpts, assemble
 from sepgan.data.plan import Placement, Plan
 from sepgan.data.store import FULL_SCALE, Samples
@@ -128,12 +129,17 @@ class ResidentExcerpts:
 
     def _crop(self, placement: Placement) -> Tensor:
         excerpts = self.excerpts
-        piece = self._on_device(placement.sound.samples)[:, placement.start : placement.start + excerpts.samples]
-        piece = piece.float()
+        warp, count = placement.warp, placement.warp.source_samples(excerpts.samples)
+        piece = self._on_device(placement.sound.samples)[:, placement.start : placement.start + count].float()
         if excerpts.channels == 1:
-            return piece.mean(0, keepdim=True)
-        piece = piece.expand(excerpts.channels, -1) if len(piece) == 1 else piece[: excerpts.channels]
-        return piece.flip(0) if placement.swapped else piece
+            piece = piece.mean(0, keepdim=True)
+        else:
+            piece = piece.expand(excerpts.channels, -1) if len(piece) == 1 else piece[: excerpts.channels]
+            piece = piece.flip(0) if placement.swapped else piece
+        if warp.active:
+            padded = torch.nn.functional.pad(piece, (0, count - piece.shape[1]))
+            piece = apply_warp(padded, warp)[:, : excerpts.samples]
+        return piece
 
     def _on_device(self, samples: Samples) -> Tensor:
         held = self._held.get(id(samples))

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from sepgan import audio
 from sepgan.data import scan
+from sepgan.data.augment.matching import Tags
 from sepgan.data.direct import DirectSamples
 from sepgan.data.plan import Song, Sound
 from sepgan.data.store import Samples, SampleStore, native_band_hz, sources_of
+from sepgan.data.tags import of_stem, read_tags, tags_of
 from sepgan.data.track import ACCOMPANIMENT, VOCALS, AudioSource, Track, without_doubles
 from sepgan.errors import AudioError, DatasetError
 from sepgan.recipe import DataRecipe, Recipe, SourceRecipe
@@ -41,10 +43,14 @@ def open_songs(
         tracks = scan(source, roots)
         if not source.unlabelled:
             _require_stems(tracks, source)
+        matched = recipe.data.match.active and not source.unlabelled
+        listed = read_tags(roots.get(source.root, Path(source.root))) if matched else {}
+        if listed and not any(track.name in listed for track in tracks):
+            _log.warning("tags.csv of '%s' names none of its tracks: compare `sepgan data info`", source.root)
         songs, failures = [], 0
         for track in tracks:
             try:
-                songs.append(_open(track, source, recipe, store))
+                songs.append(_open(track, source, recipe, store, listed))
             except AudioError as error:
                 failures += 1
                 _log.warning("'%s' is left out: %s", track.name, error)
@@ -56,6 +62,8 @@ def open_songs(
         minutes = sum(len(song.sounds[0].samples) for song in songs) / store.sample_rate / 60
         left_out = f", {failures} unreadable and left out" if failures else ""
         report(f"{source.root}/{source.split} {source.include}: {len(songs)} tracks, {minutes:.1f} minutes{left_out}")
+        if matched:
+            report(_known(songs))
         everything.append(songs)
     if everything and not any(sound.covers for songs in everything for song in songs for sound in song.sounds):
         raise DatasetError(f"recipe '{recipe.name}' has mixtures without stems only: add a source with stems")
@@ -97,7 +105,15 @@ def _require_stems(tracks: Sequence[Track], source: SourceRecipe) -> None:
         )
 
 
-def _open(track: Track, source: SourceRecipe, recipe: Recipe, store: SampleStore) -> Song:
+def _known(songs: Sequence[Song]) -> str:
+    """How many songs there is something to match of."""
+    tags = [[sound.tags for sound in song.sounds] for song in songs]
+    tempos = sum(any(tag.tempo_bpm is not None for tag in song) for song in tags)
+    keys = sum(any(tag.key is not None for tag in song) for song in tags)
+    return f"  to match: the tempo of {tempos} and the key of {keys} of {len(songs)} tracks"
+
+
+def _open(track: Track, source: SourceRecipe, recipe: Recipe, store: SampleStore, listed: Mapping[str, Tags]) -> Song:
     band_hz = source.band_hz or native_band_hz(track)
     if source.unlabelled:
         covers: dict[str, frozenset[int]] = {"mixture": frozenset()}
@@ -106,9 +122,11 @@ def _open(track: Track, source: SourceRecipe, recipe: Recipe, store: SampleStore
             raise DatasetError(f"'{track.name}' has no mixture file: `unlabelled` needs one")
     else:
         covers = covers_of(track, source, recipe.stems)
-        track = Track(track.name, track.split, {stem: track.stems[stem] for stem in covers})
+        track = Track(track.name, track.split, {stem: track.stems[stem] for stem in covers}, labels=track.labels)
     samples = _decode(track, recipe.data, store)
-    return Song(tuple(Sound(samples[stem], covers[stem], band_hz) for stem in covers))
+    matched = recipe.data.match.active and not source.unlabelled
+    tags = tags_of(track, listed, samples, store) if matched else Tags()
+    return Song(tuple(Sound(samples[stem], covers[stem], band_hz, of_stem(tags, stem)) for stem in covers))
 
 
 def _decode(track: Track, config: DataRecipe, store: SampleStore) -> Mapping[str, Samples]:

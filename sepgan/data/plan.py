@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sepgan.data.augment.matching import Tags, match
+from sepgan.data.augment.warp import Warp
 from sepgan.data.store import Samples
 from sepgan.recipe import DataRecipe
 
 SILENT_PEAK = 0.003  # of full scale: below about -50 dBFS a crop teaches nothing
 TRIES = 3  # to find a crop that is not silent; stems rest often, and some rests must stay in the data
+UNKNOWN = Tags()
+AS_IT_IS = Warp()
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Sound:
     samples: Samples
     covers: frozenset[int]
     band_hz: float
+    tags: Tags = UNKNOWN  # what there is to match
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Placement:
     gains: tuple[float, ...]  # of each channel
     swapped: bool = False  # channels in reverse order
     seed: tuple[int, ...] | None = None  # of further augmentation; None: leave the crop as it is
+    warp: Warp = AS_IT_IS  # to the key and tempo of the others
 
 
 @dataclass(frozen=True)
@@ -99,17 +105,22 @@ class Planner:
             return self._unlabelled(rng, song.sounds[0])
         remix = rng.random() < self.config.remix
         if remix or self._open_stems(song.sounds):
-            sounds = self._remix(rng, song, remix)
-            starts = [(sound, self._start(rng, sound)) for sound in sounds if rng.random() >= self.config.drop_stem]
+            parts = self._remix(rng, song, remix)
+            sounds = [sound for sound, _ in parts]
+            starts = [
+                (sound, warp, self._start(rng, sound, warp))
+                for sound, warp in parts
+                if rng.random() >= self.config.drop_stem
+            ]
         else:
             sounds = list(song.sounds)
             start = self._start(rng, sounds[rng.integers(len(sounds))])
-            starts = [(sound, start) for sound in sounds]
+            starts = [(sound, AS_IT_IS, start) for sound in sounds]
         groups = tuple(merge_covers([sound.covers for sound in sounds], self.stems))
         placements = []
-        for sound, start in starts:
+        for sound, warp, start in starts:
             slot = next(slot for slot, members in enumerate(groups) if sound.covers <= members)
-            placements.append(self._place(rng, sound, start, slot, augmented=remix))
+            placements.append(replace(self._place(rng, sound, start, slot, augmented=remix), warp=warp))
         return Plan(tuple(placements), groups, min(sound.band_hz for sound in sounds), supervised=True)
 
     def _unlabelled(self, rng: np.random.Generator, sound: Sound) -> Plan:
@@ -125,9 +136,13 @@ class Planner:
         covered = frozenset().union(*(sound.covers for sound in sounds))
         return frozenset(range(self.stems)) - covered if len(sounds) == 1 else frozenset()
 
-    def _remix(self, rng: np.random.Generator, song: Song, replace: bool) -> list[Sound]:
-        sounds = [self._draw(rng, sound.covers) if replace else sound for sound in song.sounds]
-        missing = frozenset(range(self.stems)) - frozenset().union(*(sound.covers for sound in sounds))
+    def _remix(self, rng: np.random.Generator, song: Song, anew: bool) -> list[tuple[Sound, Warp]]:
+        parts: list[tuple[Sound, Warp]] = []
+        target = UNKNOWN  # of the sounds so far: each brings what those before it do not tell
+        for sound in song.sounds:
+            parts.append(self._draw(rng, sound.covers, target) if anew else (sound, AS_IT_IS))
+            target = self._joined(target, parts[-1][0].tags)
+        missing = frozenset(range(self.stems)) - frozenset().union(*(sound.covers for sound, _ in parts))
         for _ in range(max(TRIES, len(missing))):
             fitting = [covers for covers in self.by_cover if covers <= missing]
             if not fitting:
@@ -136,23 +151,42 @@ class Planner:
             # other out.
             odds = np.array([sum(self.shares[source] for source, _ in self.by_cover[covers]) for covers in fitting])
             covers = fitting[rng.choice(len(fitting), p=odds / odds.sum())]
-            sounds.append(self._draw(rng, covers))
+            parts.append(self._draw(rng, covers, target))
+            target = self._joined(target, parts[-1][0].tags)
             missing -= covers
-        return sounds
+        return parts
 
-    def _draw(self, rng: np.random.Generator, covers: frozenset[int]) -> Sound:
+    def _draw(self, rng: np.random.Generator, covers: frozenset[int], target: Tags) -> tuple[Sound, Warp]:
+        """A sound, and how to bring it to what the others share; as it is where none of its source comes near."""
         options = self.by_cover[covers]
         source = self._choose_source(rng, [index for index, _ in options])
         sounds = next(sounds for index, sounds in options if index == source)
-        return sounds[rng.integers(len(sounds))]
+        if not self.config.match.active:
+            return sounds[rng.integers(len(sounds))], AS_IT_IS
+        order = rng.permutation(len(sounds))
+        for index in order:
+            warp = self._match(sounds[index].tags, target)
+            if warp is not None:
+                return sounds[index], warp
+        return sounds[order[0]], AS_IT_IS
 
-    def _start(self, rng: np.random.Generator, sound: Sound) -> int:
+    def _match(self, tags: Tags, target: Tags) -> Warp | None:
+        config = self.config.match
+        wanted = Tags(target.tempo_bpm if config.tempo else None, target.key if config.key else None, target.minor)
+        return match(tags, wanted, most_semitones=config.semitones, most_tempo=config.tempo_share)
+
+    def _joined(self, target: Tags, tags: Tags) -> Tags:
+        known = target if target.key is not None else tags
+        return Tags(target.tempo_bpm or tags.tempo_bpm, known.key, known.minor)
+
+    def _start(self, rng: np.random.Generator, sound: Sound, warp: Warp = AS_IT_IS) -> int:
         """A random position, preferably where the sound is not silent."""
-        room = max(0, len(sound.samples) - self.samples)
+        samples = warp.source_samples(self.samples)
+        room = max(0, len(sound.samples) - samples)
         start = 0
         for _ in range(TRIES):
             start = int(rng.integers(room + 1))
-            if sound.samples.peak(start, start + self.samples) > SILENT_PEAK:
+            if sound.samples.peak(start, start + samples) > SILENT_PEAK:
                 break
         return start
 

@@ -198,14 +198,49 @@ class SampleStore:
         stems, _, _ = load_track(part, self.sample_rate)
         return sum(self._write(file, track, stem, stems[stem]) for stem, file in missing.items())
 
+    def content_key(self, track: Track) -> str:
+        """Return what names a track by the content of its stems and their roles, wherever its files lie.
+
+        Raises:
+            AudioError: A file of the track cannot be read.
+        """
+        text = json.dumps({stem: self._key(source) for stem, source in sources_of(track).items()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def recall(self, name: str) -> dict[str, Any] | None:
+        """Return what was remembered under a name; None where it is not there or damaged."""
+        try:
+            known = json.loads((self.folder / "known" / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return known if isinstance(known, dict) else None
+
+    def remember(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keep what was found out about a track.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        try:
+            with atomic.replacing(self.folder / "known" / f"{name}.json") as temporary:
+                temporary.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"store '{self.folder}' cannot be written: {error.strerror or error}; choose another folder "
+                "(data.cache, --out)"
+            ) from error
+
     def remove_abandoned(self) -> int:
         """Remove what killed processes left half-written; return the number of files."""
-        return sum(atomic.remove_abandoned(folder) for folder in (self.folder, self.folder / "seen"))
+        return sum(atomic.remove_abandoned(folder) for folder in self._folders())
 
     def free_bytes(self) -> int:
         """Return how much the disk of the folder can still take."""
         folder = next(place for place in (self.folder, *self.folder.absolute().parents) if place.is_dir())
         return shutil.disk_usage(folder).free
+
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.folder, self.folder / "seen", self.folder / "known")
 
     def _files(self, track: Track) -> dict[str, Path]:
         return {stem: self.folder / f"{self._key(source)}.npy" for stem, source in sources_of(track).items()}

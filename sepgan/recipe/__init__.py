@@ -5,7 +5,7 @@ checkpoint, so a model cannot be run with another front-end than it was trained 
 """
 
 from sepgan.recipe.adversary import AdversaryRecipe
-from sepgan.recipe.augmentation import AugmentationRecipe
+from sepgan.recipe.augmentation import AugmentationRecipe, MatchRecipe
 from sepgan.recipe.data import DataRecipe, SourceRecipe
 from sepgan.recipe.features import FeatureRecipe, FramingRecipe
 from sepgan.recipe.files import assign, find, folders, from_dict, load, to_dict
@@ -22,6 +22,7 @@ __all__ = [
     "FramingRecipe",
     "FrontendRecipe",
     "GeneratorRecipe",
+    "MatchRecipe",
     "Recipe",
     "SourceRecipe",
     "TrainRecipe",

@@ -11,6 +11,20 @@ from sepgan.recipe.section import Section
 Range = tuple[float, float]
 
 
+class MatchRecipe(Section):
+    """Which properties the sounds of a remix are to share. Nothing is matched until one is true."""
+
+    key: bool = Field(False, description="bring sounds into one key by shifting their pitch; drums stay")
+    tempo: bool = Field(False, description="bring sounds to one tempo by stretching; half and double fit too")
+    semitones: int = Field(3, ge=0, le=6, description="largest shift; 0 takes only sounds that fit as they are")
+    tempo_share: float = Field(0.15, ge=0, le=0.4, description="largest relative change of tempo")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is matched."""
+        return self.key or self.tempo
+
+
 class AugmentationRecipe(Section):
     """How often each effect is used, and how strong it may be. All are off until their probability is above 0."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sepgan.recipe.augmentation import AugmentationRecipe
+from sepgan.recipe.augmentation import AugmentationRecipe, MatchRecipe
 from sepgan.recipe.section import Section
 
 
@@ -47,6 +47,7 @@ class DataRecipe(Section):
     pan: float = Field(0.0, ge=0, le=1, description="mono stems are panned by up to this much")
     drop_stem: float = Field(0.0, ge=0, lt=1, description="probability that a stem is left out of a remix")
     augmentation: AugmentationRecipe = AugmentationRecipe()
+    match: MatchRecipe = MatchRecipe()
     cache: str | None = Field(None, description="folder for decoded audio; default <out>/cache")
     decode: Literal["once", "direct"] = Field(
         "once",

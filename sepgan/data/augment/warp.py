@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -37,6 +38,12 @@ class Warp:
         """Factor on the tempo that is left to the phase vocoder; 1 leaves it out."""
         left = self.tempo / float(self.resampling)
         return 1.0 if abs(left - 1) < 2e-3 else left
+
+    def source_samples(self, samples: int) -> int:
+        """How many samples it takes to have `samples` of them left, with a margin for the edge."""
+        if not self.active:
+            return samples
+        return math.ceil(samples * float(self.resampling) * self.stretch) + 2 * _HOP
 
 
 def apply_warp(waveform: Tensor, warp: Warp) -> Tensor:

@@ -175,6 +175,13 @@ def beats_s(score: Score, performance: Performance) -> list[float]:
     return times
 
 
+def tempo_bpm(score: Score, performance: Performance) -> float | None:
+    """Return the tempo of most beats of a song as it is played, in beats per minute; None where it has one at most."""
+    lengths_s = np.round(np.diff(beats_s(score, performance)), 4)
+    values, counts = np.unique(lengths_s[lengths_s > 0], return_counts=True)
+    return round(60 / float(values[counts.argmax()]), 2) if len(values) else None
+
+
 def note_bars(notes: mido.MidiFile) -> list[tuple[float, float, int, int, int]]:
     """List the notes of a MIDI file as (start in seconds, end in seconds, note, velocity, channel)."""
     bars = []

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import mido
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,10 +23,10 @@ from sepgan.data.render.fluidsynth import Synthesiser, play
 from sepgan.data.render.performance import Performance, Ranges, draw, seed_of
 from sepgan.data.render.pictures import draw_stem
 from sepgan.data.render.singing import Placed, Recording, phrase_bars, place, sing
+from sepgan.data.tags import PROVENANCE, name_of_key
 from sepgan.data.track import VOCALS
 from sepgan.errors import DatasetError, UsageError
 
-PROVENANCE = "provenance.json"
 FORMATS = ("flac", "wav", "ogg")
 PEAK = 0.9  # of the sum of the stems; one gain for all
 VOCALS_DB = (-2.0, 4.0)  # level of singing beside the other stems
@@ -175,7 +176,7 @@ def render_song(
     stems = balance(raw, performance)
     if not stems:
         raise DatasetError(f"'{job.path}' is silent with '{soundfont.path.name}': use a General MIDI SoundFont")
-    provenance = _provenance(job, settings, synthesiser, soundfont, performance, stems, phrases)
+    provenance = _provenance(job, settings, synthesiser, soundfont, performance, score, played, stems, phrases)
     length: int = next(iter(stems.values())).shape[1]
     target = out / job.folder
     with StagedFolder(target, needed_bytes=len(stems) * length * 4) as staged:
@@ -254,10 +255,12 @@ def _provenance(
     synthesiser: Synthesiser,
     soundfont: SoundFont,
     performance: Performance,
+    score: midi.Score,
+    played: Mapping[str, mido.MidiFile],
     stems: Stems,
     phrases: Sequence[Placed],
 ) -> dict[str, object]:
-    played = {
+    levels = {
         stem: {
             "peak": round(float(np.abs(waveform).max()), 4),
             "rms_db": round(float(10 * np.log10(np.square(waveform, dtype=np.float64).mean())), 2),
@@ -274,9 +277,10 @@ def _provenance(
         "soundfont": {"file": soundfont.path.name, "sha256": soundfont.sha256},
         "vocals": [_describe(phrase) for phrase in phrases],
         "seed": settings.seed,
-        "stems": played,
+        "stems": levels,
         "sample_rate": settings.sample_rate,
         "samples": next(iter(stems.values())).shape[1],
+        "tags": {"tempo_bpm": midi.tempo_bpm(score, performance), "key": name_of_key(midi.key_of(played))},
         "performance": asdict(performance) | {"programs": changed},
         "made_by": {"sepgan": __version__, "fluidsynth": synthesiser.version},
     }

@@ -19,6 +19,8 @@ from sepgan.data.render import fluidsynth, midi
 from sepgan.data.render.batch import choose, render_all
 from sepgan.data.render.performance import PLAIN, draw
 from sepgan.data.render.song import PEAK, RenderSettings, SoundFont, balance, plan_jobs, render_song, sha256_of
+from sepgan.data.store import SampleStore
+from sepgan.data.tags import name_of_key, tags_of
 from sepgan.errors import DatasetError, OutputError, UsageError
 from tests.data.render.instruments import midi_file, soundfont
 
@@ -74,6 +76,10 @@ def test_a_song_becomes_a_folder_that_the_dataset_reads(
     assert provenance["soundfont"]["sha256"] == settings.soundfonts[0].sha256
     assert set(provenance["stems"]) == {"drums", "bass", "other"}
     assert "version" not in provenance["made_by"]["fluidsynth"]
+    tempo = 120 * provenance["performance"]["tempo"]
+    found = tags_of(track, {}, {}, SampleStore(tmp_path / "store", 44100))  # told, so nothing is decoded
+    assert found.tempo_bpm == pytest.approx(tempo, abs=0.1)
+    assert name_of_key(found) == provenance["tags"]["key"] != ""
 
 
 def test_stems_sum_to_what_the_synthesiser_makes_of_the_whole(
