@@ -138,4 +138,4 @@ def test_only_the_command_line_imports_inside_functions() -> None:
 
 def test_the_package_itself_loads_nothing_heavy() -> None:
     code = "import sys, sepgan; assert 'torch' not in sys.modules; sepgan.Separator; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
