@@ -63,6 +63,12 @@ def collect(
     return evidence or None
 
 
+def _single_stems(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Item, group and stem of each of the groups `[B, G, S]` that hold exactly one stem."""
+    item, group = torch.nonzero(groups.sum(2) == 1, as_tuple=True)
+    return item, group, groups[item, group].argmax(1)
+
+
 def select_single_stems(
     mixture: Tensor, targets: Tensor, estimates: Tensor, groups: Tensor, band_mask: Tensor
 ) -> Judged | None:
@@ -80,10 +86,9 @@ def select_single_stems(
     Returns:
         The examples, or None when there are none in this batch.
     """
-    item, group = torch.nonzero(groups.sum(2) == 1, as_tuple=True)
+    item, group, label = _single_stems(groups)
     if len(item) == 0:
         return None
-    label = groups[item, group].argmax(1)
     known = band_mask[item][:, None, :, None]
     return Judged(mixture[item] * known, targets[item, group] * known, estimates[item, label] * known, label)
 
@@ -100,10 +105,9 @@ def select_waveforms(mixture: Tensor, targets: Tensor, estimates: Tensor, groups
     Returns:
         The examples, or None when there are none in this batch.
     """
-    item, group = torch.nonzero(groups.sum(2) == 1, as_tuple=True)
+    item, group, label = _single_stems(groups)
     if len(item) == 0:
         return None
-    label = groups[item, group].argmax(1)
     return Judged(mixture[item], targets[item, group], estimates[item, label], label)
 
 
@@ -124,10 +128,9 @@ def select_unpaired(
     Returns:
         The examples, or None when there are none in this batch.
     """
-    item, group = torch.nonzero(groups.sum(2) == 1, as_tuple=True)
+    item, group, label = _single_stems(groups)
     if len(item) == 0:
         return None
-    label = groups[item, group].argmax(1)
     other = torch.randint(len(estimates), (len(item),), generator=generator).to(item.device)
     known = (band_mask[item] * band_mask[other])[:, None, :, None]
     return Judged(None, targets[item, group] * known, estimates[other, label] * known, label, paired=False)
