@@ -37,6 +37,7 @@ def list_models(as_json: Json = False) -> None:
 @models_app.command("info")
 def show_model(
     model: Annotated[str, typer.Argument(help="A model's name or file.")],
+    files: Annotated[bool, typer.Option("--files", help="Name every file, its source and its licence.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a model says of itself: data, licences, training, scores. Its sha256 is checked."""
@@ -55,8 +56,11 @@ def show_model(
     if header.step:
         print(f"trained {header.step} steps, {header.seconds_trained / 60:.0f} minutes on {header.machine}")
     for entry in header.training_data:
-        amount = f"{entry['tracks']} tracks, {entry['minutes']} minutes; " if "tracks" in entry else ""
-        print(f"  {entry['title']}: {amount}{entry['licence']}")
+        amounts = [f"{entry[unit]} {unit}" for unit in ("tracks", "minutes") if unit in entry]
+        begins = f"  begins as {entry['begins_as']} ({entry['weights']}): " if "begins_as" in entry else "  "
+        print(f"{begins}{entry['title']}: {'; '.join([', '.join(amounts), entry['licence']]).removeprefix('; ')}")
+        for group in entry.get("songs", ()) if files else ():
+            print("".join(f"    {file}: {group['source']}; {group['licence']}\n" for file in group["files"]), end="")
     for key, value in header.scores.items():
         print(f"  validation uSDR {key}: {value:.2f} dB")
     card = path.with_suffix(".md")
@@ -109,12 +113,13 @@ def begin_model(
         "start.safetensors"
     ),
     origin: Annotated[str, typer.Option("--from", help="Where its weights come from.")] = "spleeter-2stems",
+    licence: Annotated[str, typer.Option("--licence", help="Of the songs, for the header.")] = "not stated",
 ) -> None:
     """Write a first checkpoint for a recipe: Spleeter's vocal network, in the recipe's smaller shape."""
     from sepgan import recipe as recipes
     from sepgan.training.begin import begin
 
-    kept = begin(recipes.load(recipe), origin, songs, out)
+    kept = begin(recipes.load(recipe), origin, songs, out, licence)
     print(f"{out}: keeps {kept:.1%} of the deepest level; go on with `sepgan train {recipe} train.fine_tune={out}`")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sepgan import audio
 from sepgan.data import scan
 from sepgan.data.augment.matching import Tags
+from sepgan.data.credits import credit_of, read_credits, require_allowed
 from sepgan.data.direct import DirectSamples
 from sepgan.data.plan import Song, Sound
 from sepgan.data.store import Samples, SampleStore, native_band_hz, sources_of
@@ -35,8 +37,8 @@ def open_songs(
         report: Called with a line for each source.
 
     Raises:
-        DatasetError: A source is absent, empty, holds more unreadable tracks than the recipe allows, or none of all
-            has stems.
+        DatasetError: A source is absent, empty, holds more unreadable tracks than the recipe allows or a song under a
+            licence that it does not, or none of all has stems.
     """
     everything: list[list[Song]] = []
     for source in recipe.data.train:
@@ -44,13 +46,19 @@ def open_songs(
         if not source.unlabelled:
             _require_stems(tracks, source)
         matched = recipe.data.match.active and not source.unlabelled
-        listed = read_tags(roots.get(source.root, Path(source.root))) if matched else {}
+        root = roots.get(source.root, Path(source.root))
+        listed = read_tags(root) if matched else {}
+        told = read_credits(root)
+        credits = {track.name: credit_of(track, source, told) for track in tracks}
+        for credit in credits.values() if recipe.data.licences else ():
+            require_allowed(credit, recipe.data.licences)
         if listed and not any(track.name in listed for track in tracks):
             _log.warning("tags.csv of '%s' names none of its tracks: compare `sepgan data info`", source.root)
         songs, failures = [], 0
         for track in tracks:
             try:
-                songs.append(_open(track, source, recipe, store, listed))
+                song = _open(track, source, recipe, store, listed)
+                songs.append(replace(song, credit=credits[track.name]))
             except AudioError as error:
                 failures += 1
                 _log.warning("'%s' is left out: %s", track.name, error)

@@ -9,6 +9,7 @@ import numpy as np
 
 from sepgan.data.augment.matching import Tags, match
 from sepgan.data.augment.warp import Warp
+from sepgan.data.credits import Credit
 from sepgan.data.store import Samples
 from sepgan.recipe import DataRecipe
 
@@ -33,6 +34,7 @@ class Song:
     """Sounds that were made together, all of one length."""
 
     sounds: tuple[Sound, ...]
+    credit: Credit | None = None  # whose they are
 
 
 @dataclass(frozen=True)

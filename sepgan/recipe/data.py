@@ -28,11 +28,13 @@ class SourceRecipe(Section):
         description="names of stems: {voice: vocals, kick: drums, snare: drums, hum: null}; null leaves a stem out",
     )
     band_hz: float | None = Field(None, gt=0, description="the loss is masked above; default half the file's own rate")
-    unlabelled: bool = Field(False, description="take the mixtures only: for an adversary that needs no references")
+    unlabelled: bool = Field(False, description="take the mixtures only: for a teacher, or an unpaired adversary")
     weight: float = Field(1.0, gt=0, description="relative number of excerpts")
     limit: int | None = Field(None, ge=1, description="use at most so many tracks, spread evenly")
     title: str = ""
-    licence: str = "not stated"
+    licence: str = Field(
+        "not stated", description="of all its files, unless licences.csv or provenance.json beside them tell of each"
+    )
 
 
 class DataRecipe(Section):
@@ -56,6 +58,9 @@ class DataRecipe(Section):
     resident: bool = Field(False, description="keep all decoded stems in the memory of the device, if they fit")
     unreadable: float = Field(
         0.01, ge=0, lt=1, description="largest share of tracks, and of excerpts, that may fail to be read"
+    )
+    licences: tuple[str, ...] = Field(
+        (), description="refuse all data, and a model to start from, under any other; none: take whatever is named"
     )
     workers: int = Field(0, ge=0)
 

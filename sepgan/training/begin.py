@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from sepgan import checkpoint
 from sepgan.audio import probe, read_blocks, resample
 from sepgan.checkpoint import CheckpointHeader
+from sepgan.data.credits import Credit, for_header
 from sepgan.errors import CheckpointError, UsageError
 from sepgan.models.branched import BranchedUNet
 from sepgan.models.branched_start import begin_as
@@ -22,7 +24,7 @@ from sepgan.separator import Separator
 EXCERPT_S = 20.0  # of each song, from its middle
 
 
-def begin(recipe: Recipe, origin: str, songs: Sequence[Path], out: Path) -> float:
+def begin(recipe: Recipe, origin: str, songs: Sequence[Path], out: Path, licence: str = "not stated") -> float:
     """Write a checkpoint whose generator does what a network of Spleeter does, as far as its size allows.
 
     Args:
@@ -30,6 +32,7 @@ def begin(recipe: Recipe, origin: str, songs: Sequence[Path], out: Path) -> floa
         origin: Model with generators of kind `spleeter`, for instance `spleeter-2stems`.
         songs: Audio files that tell which features matter; some seconds from the middle of each are heard.
         out: File to write.
+        licence: Of the songs, for the header.
 
     Returns:
         Share of the deepest level's effect that is kept, from 0 to 1.
@@ -62,10 +65,20 @@ def begin(recipe: Recipe, origin: str, songs: Sequence[Path], out: Path) -> floa
         sample_rate=target.sample_rate,
         recipe=to_dict(recipe),
         licence=source.header.licence if source.header else "not stated",
-        training_data=source.header.training_data if source.header else (),
+        training_data=tuple(_told(source, songs, licence)),
     )
     checkpoint.write(out, header, target.generator.state_dict())
     return kept
+
+
+def _told(source: Separator, songs: Sequence[Path], licence: str) -> Iterator[dict[str, Any]]:
+    """Whose weights these are, and which songs had a say in them."""
+    if source.header:
+        begins = {"begins_as": source.header.name, "weights": source.header.licence}
+        yield from (begins | entry for entry in source.header.training_data)
+    heard = [Credit(f"{song.parent.name}/{song.name}", "told which features matter", licence) for song in songs]
+    title = "Heard by `sepgan models begin`"
+    yield {"title": title, "licence": licence, "tracks": len(songs), "songs": for_header(heard)}
 
 
 def _magnitudes(separator: Separator, songs: Sequence[Path]) -> Iterator[Tensor]:

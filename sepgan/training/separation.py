@@ -21,6 +21,7 @@ from sepgan import checkpoint
 from sepgan.atomic import replacing
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.data.augment import Augmenter
+from sepgan.data.credits import for_header, objections, outside
 from sepgan.data.excerpts import Batch, Excerpts, open_songs
 from sepgan.data.loading import batches
 from sepgan.data.store import SampleStore
@@ -78,6 +79,7 @@ class SeparationTask:
         self.separator = Separator(recipe)
         _check_excerpts(self.separator)
         fabric.to_device(self.separator)
+        self.inherited: list[dict[str, Any]] = []  # what the model that it begins as was trained on
         if recipe.train.fine_tune:
             self._take_weights(*checkpoint.read(checkpoint.find(recipe.train.fine_tune)))
         self.averaged = copy.deepcopy(self.separator).eval()
@@ -102,6 +104,15 @@ class SeparationTask:
         self.probe = Probe(self.adversary, recipe.stems, self.boundary)
 
     def _take_weights(self, header: CheckpointHeader, weights: Mapping[str, Tensor]) -> None:
+        begins = {"begins_as": header.name, "weights": header.licence}
+        self.inherited = [begins | entry for entry in header.training_data]
+        allowed = self.config.data.licences
+        wrong = [*outside(header.licence, allowed), *objections(self.inherited, allowed)] if allowed else []
+        if wrong:
+            raise CheckpointError(
+                f"model '{self.config.train.fine_tune}' was made with what the recipe does not allow ({wrong[0]}): "
+                f"start from one with {'; '.join(allowed)} only, or change data.licences"
+            )
         if header.stems != self.config.stems:
             raise CheckpointError(
                 f"model '{self.config.train.fine_tune}' has the stems {', '.join(header.stems)}, the recipe "
@@ -212,6 +223,7 @@ class SeparationTask:
         checkpoint.write(self.model_path(path), header, weights)
 
     def _provenance(self) -> Iterator[dict[str, Any]]:
+        yield from self.inherited
         for source, songs in zip(self.config.data.train, self.songs, strict=True):
             samples = sum(len(song.sounds[0].samples) for song in songs)
             yield {
@@ -219,6 +231,7 @@ class SeparationTask:
                 "licence": source.licence,
                 "tracks": len(songs),
                 "minutes": round(samples / self.separator.sample_rate / 60, 1),
+                "songs": for_header(song.credit for song in songs if song.credit),
             }
 
     def finish(self, folder: Path) -> None:

@@ -51,6 +51,10 @@ def test_it_can_be_loaded_and_keeps_the_licence(origin: Path, song: Path, tmp_pa
     assert loaded.header is not None
     assert loaded.header.licence == "MIT"
     assert loaded.stems == ("drums", "bass", "other", "vocals")
+    (heard,) = loaded.header.training_data
+    assert heard["songs"] == [
+        {"source": "told which features matter", "licence": "not stated", "files": [f"{tmp_path.name}/song.wav"]}
+    ]
 
 
 def test_wrong_shapes_are_refused_before_anything_is_written(origin: Path, song: Path, tmp_path: Path) -> None:

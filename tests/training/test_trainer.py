@@ -146,9 +146,11 @@ def test_a_run_leaves_its_files(tmp_path: Path, trees: dict[str, Path]) -> None:
     assert {step for step, _ in steps} == {1, 2, 3, 4, 5, 6}
     header = checkpoint.read_header(tmp_path / "last.safetensors")
     assert (header.name, header.step, header.licence, header.sample_rate) == ("tiny", 6, "CC0 1.0", 16000)
-    assert header.training_data == (
-        {"title": "synthetic", "licence": "CC0 1.0", "tracks": 2, "minutes": pytest.approx(2 / 60, abs=0.1)},
-    )
+    told = dict(header.training_data[0])
+    files = [file for group in told.pop("songs") for file in group["files"]]
+    assert told == {"title": "synthetic", "licence": "CC0 1.0", "tracks": 2, "minutes": pytest.approx(2 / 60, abs=0.1)}
+    assert len(header.training_data) == 1
+    assert len(files) == 2
     assert header.scores.keys() == {"music/bass", "music/drums", "music/other", "music/vocals", "mean"}
     assert header.versions["torch"] == torch.__version__
     for key in ("learning_rate", "gradient_norm", "seconds"):
