@@ -233,7 +233,7 @@ class Engine:
 
     def _masks(self, spectrum: Tensor, layout: list[list[int]], precision: str) -> Tensor:
         """Return masks `[B, S, C, bands, N]` for `[B, C, N, F]`, each group of channels seen by itself."""
-        seen = self.separator.bands(spectrum.abs().mT)  # [B, C, bands, N]
+        seen = self.separator.seen(spectrum.mT)  # [B, C, bands, N]
         width = self.separator.recipe.generator.channels
         if layout == [list(range(width))]:
             return self._network(seen, precision)
@@ -258,7 +258,7 @@ class Engine:
             return masks
         with torch.autocast(self.device.type, PRECISIONS[precision]):
             rough: Tensor = self.separator.generator(seen)
-        return rough.float()
+        return rough if rough.is_complex() else rough.float()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

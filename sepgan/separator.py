@@ -43,6 +43,12 @@ class Separator(nn.Module):
         self.stft = Stft(recipe.frontend.n_fft, recipe.frontend.hop_length)
         self.bands = build_bands(recipe.frontend)
         generator = build_generator(recipe.generator, len(recipe.stems), self.bands.bands)
+        self.complex_masks = bool(getattr(generator, "complex_masks", False))
+        if self.complex_masks and recipe.frontend.mel_bands:
+            raise RecipeError(
+                f"frontend.mel_bands is {recipe.frontend.mel_bands}, and mel bands have no phase, which generator.kind "
+                f"'{recipe.generator.kind}' masks: set frontend.mel_bands to null, and frontend.bins if you like"
+            )
         # Convolutions are up to 1.5 times as fast on a CPU when channels lie innermost.
         self.generator: nn.Module = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -129,10 +135,15 @@ class Separator(nn.Module):
         spectrum = self.stft(mixture.to(self.stft.window.device))
         return self.stft.inverse(self.masks(spectrum) * spectrum.unsqueeze(1), mixture.shape[-1])
 
+    def seen(self, spectrum: Tensor) -> Tensor:
+        """What the network is shown of a complex spectrum `[B, C, F, N]`: its bands, with phase if masks have one."""
+        bands: Tensor = self.bands(spectrum if self.complex_masks else spectrum.abs())
+        return bands
+
     def masks(self, spectrum: Tensor) -> Tensor:
-        """Return masks `[B, S, C, F, N]` over linear bins for a complex spectrum `[B, C, F, N]`."""
+        """Return masks `[B, S, C, F, N]` over linear bins for a complex spectrum `[B, C, F, N]`; perhaps complex."""
         batch, channels = spectrum.shape[:2]
-        seen = self.bands(spectrum.abs())
+        seen = self.seen(spectrum)
         width = self.recipe.generator.channels
         if channels == width:
             return self.bands.to_bins(self.generator(seen))

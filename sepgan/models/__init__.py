@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from sepgan.errors import RecipeError
+from sepgan.models.bandsplit import BandSplitUNet
 from sepgan.models.branched import BranchedUNet
 from sepgan.models.classic import ClassicUNet
 from sepgan.models.encoder_judge import EncoderDiscriminator
@@ -19,6 +20,7 @@ from sepgan.recipe import GeneratorRecipe
 from sepgan.recipe.adversary import DiscriminatorRecipe
 
 GENERATORS: dict[str, Callable[[GeneratorRecipe, int, int], nn.Module]] = {
+    "bandsplit": BandSplitUNet,
     "branched": BranchedUNet,
     "classic": ClassicUNet,
     "spleeter": SpleeterUNets,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from sepgan.recipe.noise import NoiseRecipe
 from sepgan.recipe.section import Section
+
+BANDSPLIT_WIDTHS = (32, 64, 256)  # where a recipe names none
 
 
 class FrontendRecipe(Section):
@@ -50,6 +53,17 @@ class GeneratorRecipe(Section):
         0, ge=0, description="branched: first encoder levels that keep the weights they begin with"
     )
     branches: tuple[int, ...] = Field((), description="branched: stems read by each decoder, in the recipe's order")
+    subbands: int = Field(4, ge=1, description="bandsplit: equal parts of the spectrum that become channels")
+    strides: tuple[int, ...] = Field((4, 8), description="bandsplit: shortening of frequency from level to level")
+    dual_path: int = Field(3, ge=0, description="bandsplit: layers over frequency and time at the deepest level")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        """A kind may have widths of its own."""
+        if isinstance(given, Mapping) and given.get("kind") == "bandsplit":
+            return {"widths": BANDSPLIT_WIDTHS} | dict(given)
+        return given
 
     @model_validator(mode="after")
     def _check(self) -> GeneratorRecipe:
@@ -61,6 +75,8 @@ class GeneratorRecipe(Section):
             raise ValueError(
                 f"generator.noise needs generator.kind 'classic', got '{self.kind}': set noise.dimensions to 0"
             )
+        if min(self.strides, default=1) < 1:
+            raise ValueError(f"generator.strides must be at least 1 each, got {list(self.strides)}")
         if min(self.branches, default=1) < 1:
             raise ValueError(f"generator.branches must be at least 1 each, got {list(self.branches)}")
         return self
