@@ -25,7 +25,9 @@ class TrainRecipe(Section):
     warmup_steps: int = Field(500, ge=0, description="steps in which the rate rises linearly")
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(1e-2, ge=0)
-    reconstruction: Literal["magnitude", "phase_sensitive"] = Field("magnitude", description="target of the L1 loss")
+    reconstruction: Literal["magnitude", "phase_sensitive", "complex"] = Field(
+        "magnitude", description="target of the L1 loss; complex: of real and imaginary part together"
+    )
     clip_norm: float = Field(5.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Precision = "32-true"

@@ -12,8 +12,8 @@ def grouped_l1(estimates: Tensor, targets: Tensor, groups: Tensor, level: Tensor
     """Mean absolute error between each group's sum of estimates and its target, relative to the mixture's level.
 
     Args:
-        estimates: Masked magnitudes of the stems, `[B, S, C, F, N]`.
-        targets: Magnitudes of the groups, `[B, G, C, F, N]`; those of empty groups do not matter.
+        estimates: Masked magnitudes of the stems, or masked complex spectra, `[B, S, C, F, N]`.
+        targets: The same of the groups, `[B, G, C, F, N]`; those of empty groups do not matter.
         groups: Which stems a group sums, `[B, G, S]`, 0 or 1.
         level: Magnitudes of the mixture, `[B, C, F, N]`; the error is divided by their mean, an item at a time, so that
             quiet excerpts teach as much as loud ones.
@@ -22,9 +22,9 @@ def grouped_l1(estimates: Tensor, targets: Tensor, groups: Tensor, level: Tensor
     Returns:
         A scalar, the mean over items of the summed error of the groups.
     """
-    summed = torch.einsum("bgs,bscfn->bgcfn", groups, estimates)
+    summed = torch.einsum("bgs,bscfn->bgcfn", groups.to(estimates.dtype), estimates)
     known = band_mask[:, None, :, None]
-    used = (groups.sum(2) > 0).to(summed.dtype)[:, :, None, None, None]
+    used = (groups.sum(2) > 0).to(level.dtype)[:, :, None, None, None]
     error = ((summed - targets).abs() * used * known[:, None]).sum(1)
     share = band_mask.mean(1).clamp_min(1e-6)
     error_mean = error.mean((1, 2, 3)) / share

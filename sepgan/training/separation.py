@@ -44,7 +44,7 @@ from sepgan.training.validation import open_validation, validate
 logger = logging.getLogger(__name__)
 
 MOVABLE = {"workers", "cache", "decode", "resident", "unreadable"}  # keys of `data` that change no example
-SOFTMAX = {"classic", "branched"}  # generators whose masks sum to one over stems
+SOFTMAX = {"bandsplit", "branched", "classic"}  # generators whose masks sum to one over stems
 ENDLESS = 2**62  # excerpts; the loop takes as many as it needs
 
 
@@ -77,6 +77,7 @@ class SeparationTask:
         self.recipe = to_dict(recipe)
         self.fabric = fabric
         self.separator = Separator(recipe)
+        _check_reconstruction(self.separator)
         _check_excerpts(self.separator)
         fabric.to_device(self.separator)
         self.inherited: list[dict[str, Any]] = []  # what the model that it begins as was trained on
@@ -150,21 +151,22 @@ class SeparationTask:
     def make(self, batch: Batch, *, judged: bool) -> Made:
         """Mask the mixture and compare with the known groups of stems."""
         spectra = analyse(self.separator, batch, self.config.train.reconstruction, judged)
-        masks = self.generator(spectra.mixture).float()
-        estimates = masks * spectra.mixture.unsqueeze(1)
+        masks = self.generator(spectra.seen)
+        masks = masks if masks.is_complex() else masks.float()
+        estimates = masks * spectra.masked.unsqueeze(1)
         output, waveforms = estimates, None
         if judged and self.adversary.needs_waveforms:
             output = resynthesise(self.separator, masks, spectra.spectrum, batch.mixture.shape[-1])
             waveforms = Material(batch.mixture, batch.targets, output)
             if self.config.adversary.balance:  # all losses must then come from the waveform
-                estimates = self.separator.bands(self.separator.stft(output).abs())
+                estimates = self.separator.bands(_as(estimates, self.separator.stft(output)))
         evidence = None
         if judged:
             assert spectra.magnitudes is not None
-            bands = Material(spectra.mixture, spectra.magnitudes, estimates)
+            bands = Material(spectra.mixture, spectra.magnitudes, _as(spectra.mixture, estimates))
             evidence = collect(self.adversary.views, bands, spectra.groups, spectra.band_mask, waveforms)
-        known = batch.supervised.to(estimates.dtype)
         loss = grouped_l1(estimates, spectra.targets, spectra.groups, spectra.mixture, spectra.band_mask)
+        known = batch.supervised.to(loss.dtype)
         if not bool(batch.supervised.all()):  # the others add nothing, and must not count in the mean either
             loss = loss * (len(known) / known.sum().clamp_min(1.0))
         return Made(output, loss, evidence)
@@ -266,6 +268,24 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error}; free some space") from error
+
+
+def _as(like: Tensor, spectra: Tensor) -> Tensor:
+    """Complex spectra or their magnitudes, whichever the other tensor holds."""
+    return spectra.abs() if spectra.is_complex() and not like.is_complex() else spectra
+
+
+def _check_reconstruction(separator: Separator) -> None:
+    """Refuse losses under which a complex mask's phase would be left to chance, or which the bands cannot carry."""
+    recipe = separator.recipe
+    loss = recipe.train.reconstruction
+    if separator.complex_masks and loss != "complex":
+        raise RecipeError(
+            f"train.reconstruction '{loss}' says nothing of phase, which generator.kind '{recipe.generator.kind}' "
+            "masks: set it to complex"
+        )
+    if loss == "complex" and recipe.frontend.mel_bands:
+        raise RecipeError("train.reconstruction 'complex' needs bins, and mel bands have no phase: set frontend.bins")
 
 
 def _check_excerpts(separator: Separator) -> None:
