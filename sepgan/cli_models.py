@@ -57,8 +57,9 @@ def show_model(
         print(f"trained {header.step} steps, {header.seconds_trained / 60:.0f} minutes on {header.machine}")
     for entry in header.training_data:
         amounts = [f"{entry[unit]} {unit}" for unit in ("tracks", "minutes") if unit in entry]
-        begins = f"  begins as {entry['begins_as']} ({entry['weights']}): " if "begins_as" in entry else "  "
-        print(f"{begins}{entry['title']}: {'; '.join([', '.join(amounts), entry['licence']]).removeprefix('; ')}")
+        roles = {"begins as": entry.get("begins_as"), "taught by": entry.get("taught_by")}
+        of = "".join(f"{role} {name} ({entry['weights']}): " for role, name in roles.items() if name)
+        print(f"  {of}{entry['title']}: {'; '.join([', '.join(amounts), entry['licence']]).removeprefix('; ')}")
         for group in entry.get("songs", ()) if files else ():
             print("".join(f"    {file}: {group['source']}; {group['licence']}\n" for file in group["files"]), end="")
     for key, value in header.scores.items():

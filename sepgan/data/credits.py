@@ -126,7 +126,7 @@ def objections(training_data: Iterable[Mapping[str, Any]], allowed: Sequence[str
     """Return what in the header of a model was not allowed to train it; nothing: all was.
 
     Every file must be listed under an allowed licence. The exception is what trained the weights that a model begins
-    as, where their own header does not list it: then the licence of those weights counts.
+    as, or its teacher, where their own header does not list it: then the licence of those weights counts.
     """
     found = []
     for entry in training_data:
@@ -134,8 +134,8 @@ def objections(training_data: Iterable[Mapping[str, Any]], allowed: Sequence[str
             listed = [(song["files"], song["licence"]) for song in entry["songs"]]
             wrong = [f"{', '.join(files)}: {name}" for files, licence in listed for name in outside(licence, allowed)]
             found += wrong if listed else [f"{entry['title']}: no file is listed"]
-        elif "begins_as" in entry:
-            found += [f"weights of {entry['begins_as']}: {name}" for name in outside(entry["weights"], allowed)]
+        elif origin := entry.get("begins_as") or entry.get("taught_by"):
+            found += [f"weights of {origin}: {name}" for name in outside(entry["weights"], allowed)]
         else:
             found.append(f"{entry['title']}: no file is listed")
     return found

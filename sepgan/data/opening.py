@@ -28,7 +28,7 @@ def open_songs(
     """Scan and decode all training data of a recipe.
 
     Tracks that cannot be decoded are left out and counted. Tracks without stems are unlabelled mixtures; a recipe
-    with nothing but those trains nothing.
+    with nothing but those trains nothing, unless it has a teacher.
 
     Args:
         recipe: Names the sources.
@@ -73,8 +73,12 @@ def open_songs(
         if matched:
             report(_known(songs))
         everything.append(songs)
-    if everything and not any(sound.covers for songs in everything for song in songs for sound in song.sounds):
-        raise DatasetError(f"recipe '{recipe.name}' has mixtures without stems only: add a source with stems")
+    taught = recipe.teacher is not None and recipe.teacher.weight > 0
+    known = any(sound.covers for songs in everything for song in songs for sound in song.sounds)
+    if everything and not known and not taught:
+        raise DatasetError(
+            f"recipe '{recipe.name}' has mixtures without stems only: add a source with stems, or a teacher"
+        )
     return everything
 
 
@@ -108,8 +112,8 @@ def _require_stems(tracks: Sequence[Track], source: SourceRecipe) -> None:
     if without is not None:
         raise DatasetError(
             f"'{without.name}' of {source.kind} '{source.root}' has no stems: "
-            "it can feed `separate`, not this training; say `unlabelled: true` where an unpaired adversary is to judge "
-            "what is made of such mixtures"
+            "it can feed `separate`, not this training; say `unlabelled: true` where a teacher or an unpaired "
+            "adversary is to judge what is made of such mixtures"
         )
 
 

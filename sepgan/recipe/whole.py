@@ -10,6 +10,7 @@ from sepgan.recipe.adversary import AdversaryRecipe
 from sepgan.recipe.data import DataRecipe
 from sepgan.recipe.networks import FrontendRecipe, GeneratorRecipe
 from sepgan.recipe.section import Section
+from sepgan.recipe.teacher import TeacherRecipe
 from sepgan.recipe.toy import ToyRecipe
 from sepgan.recipe.training import TrainRecipe
 
@@ -29,6 +30,7 @@ class Recipe(Section):
     adversary: AdversaryRecipe = AdversaryRecipe()
     data: DataRecipe = DataRecipe()
     train: TrainRecipe = TrainRecipe()
+    teacher: TeacherRecipe | None = Field(None, description="a model to learn from where true stems are missing")
     toy: ToyRecipe | None = Field(None, description="what is trained in place of music")
 
     @model_validator(mode="after")
@@ -38,4 +40,7 @@ class Recipe(Section):
         for stem in self.stems:
             if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", stem) or stem == "mixture":
                 raise ValueError(f"'{stem}' cannot name a stem: use lower-case letters, digits, - and _, not 'mixture'")
+        for stem in [part for parts in (self.teacher.stems if self.teacher else {}).values() for part in parts]:
+            if stem not in self.stems:
+                raise ValueError(f"teacher.stems names '{stem}', which is none of the stems {', '.join(self.stems)}")
         return self

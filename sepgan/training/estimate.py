@@ -7,6 +7,7 @@ asked to take is small; larger ones count in proportion. Of memory, only what gr
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from bisect import bisect_left
@@ -67,7 +68,7 @@ class Estimate:
     threads: int
     batch_size: int
     measured_excerpts: int  # in a batch that was tried; costs of `batch_size` follow in proportion
-    memory_bytes: dict[str, int]  # networks (with optimisers and gradients), batch, backward (what it needs), all
+    memory_bytes: dict[str, int]  # networks (with optimisers and gradients), batch, backward (its need), teacher, all
     disk_bytes: dict[str, int]  # checkpoints, decoded, and what is free where each of them goes
     folders: dict[str, str]  # where they go
 
@@ -128,6 +129,8 @@ def estimate(recipe: Recipe, out: Path, roots: Mapping[str, Path], *, device: st
         "batch": round(_bytes_of(batch) * size / tried) * loop.stepper.batches_at(recipe.train.steps - 1),
         "backward": round(backward * size / tried),
     }
+    if isinstance(task, SeparationTask) and task.teacher is not None:
+        held["teacher"] = _bytes_of(list(task.teacher.separator.generator.state_dict().values()))
     checkpoints = (recipe.train.keep_states + 1) * _state_bytes(loop) + 2 * _model_bytes(task, recipe)
     disk = {"checkpoints": checkpoints, "checkpoints_free": SampleStore(out, 1).free_bytes()}
     folders = {"checkpoints": str(out)}
@@ -192,13 +195,19 @@ def _tried(recipe: Recipe) -> int:
 
 
 def _noise(task: SeparationTask, size: int) -> Batch:
-    """A batch of which all stems are known: what costs most."""
+    """A batch of which all stems are known, but for the share of mixtures that a teacher looks at, rounded up."""
     config = task.config
     samples = task.separator.excerpt_samples(config.data.excerpt_s)
     stems = LEVEL * torch.randn(size, len(config.stems), config.generator.channels, samples)
     groups = torch.eye(len(config.stems)).expand(size, -1, -1)
     band_hz = torch.full((size,), task.separator.sample_rate / 2)
-    batch = (stems.sum(1), stems, groups, band_hz, torch.ones(size, dtype=torch.bool))
+    known = torch.ones(size, dtype=torch.bool)
+    if task.teacher is not None:
+        sources = config.data.train
+        share = sum(source.weight for source in sources if source.unlabelled) / sum(source.weight for source in sources)
+        known[: math.ceil(share * size)] = False
+    groups = groups * known[:, None, None]
+    batch = (stems.sum(1), stems * known[:, None, None, None], groups, band_hz, known)
     return Batch(*(tensor.to(task.fabric.device) for tensor in batch))
 
 

@@ -244,7 +244,8 @@ class Loop:
 
     def _refuse_divergence(self, parts: Measured, common: Measured) -> None:
         """Stop before numbers that are none reach the weights."""
-        watched: Measured = {name: value for name, value in parts.items() if name in ("reconstruction", "adversarial")}
+        losses = ("reconstruction", "teacher", "adversarial")
+        watched: Measured = {name: value for name, value in parts.items() if name in losses}
         if self.config.precision != "16-mixed":  # there gradients overflow now and then; their steps are skipped
             watched |= common
         values = torch.stack([value.detach().float() for value in watched.values()])

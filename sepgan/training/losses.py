@@ -8,7 +8,14 @@ from torch import Tensor
 LEVEL_FLOOR = 1e-2  # magnitudes below this mean level count as silence and are not amplified further
 
 
-def grouped_l1(estimates: Tensor, targets: Tensor, groups: Tensor, level: Tensor, band_mask: Tensor) -> Tensor:
+def grouped_l1(
+    estimates: Tensor,
+    targets: Tensor,
+    groups: Tensor,
+    level: Tensor,
+    band_mask: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Mean absolute error between each group's sum of estimates and its target, relative to the mixture's level.
 
     Args:
@@ -18,6 +25,7 @@ def grouped_l1(estimates: Tensor, targets: Tensor, groups: Tensor, level: Tensor
         level: Magnitudes of the mixture, `[B, C, F, N]`; the error is divided by their mean, an item at a time, so that
             quiet excerpts teach as much as loud ones.
         band_mask: 1 where something is known of the frequency, `[B, F]`, 0 above the band of a source.
+        weights: How much each group counts, `[B, G]`; None: 1.
 
     Returns:
         A scalar, the mean over items of the summed error of the groups.
@@ -25,6 +33,8 @@ def grouped_l1(estimates: Tensor, targets: Tensor, groups: Tensor, level: Tensor
     summed = torch.einsum("bgs,bscfn->bgcfn", groups.to(estimates.dtype), estimates)
     known = band_mask[:, None, :, None]
     used = (groups.sum(2) > 0).to(level.dtype)[:, :, None, None, None]
+    if weights is not None:
+        used = used * weights[:, :, None, None, None]
     error = ((summed - targets).abs() * used * known[:, None]).sum(1)
     share = band_mask.mean(1).clamp_min(1e-6)
     error_mean = error.mean((1, 2, 3)) / share

@@ -39,6 +39,7 @@ from sepgan.training.health.probe import Probe, as_plain
 from sepgan.training.losses import grouped_l1
 from sepgan.training.spectra import analyse, resynthesise
 from sepgan.training.task import Made, Part, Sizes, Validation
+from sepgan.training.teacher import Teacher
 from sepgan.training.validation import open_validation, validate
 
 logger = logging.getLogger(__name__)
@@ -59,9 +60,10 @@ class SeparationTask:
             batches.
 
     Raises:
-        CheckpointError: The model to start from does not fit.
+        CheckpointError: The model to start from does not fit, or the teacher cannot be read.
         DatasetError: A dataset is absent or empty.
-        RecipeError: The recipe names no training data, one stem, or excerpts too short for the adversary.
+        RecipeError: The recipe names no training data, one stem, excerpts too short for the adversary, or a teacher of
+            other stems or another sample rate.
     """
 
     def __init__(self, recipe: Recipe, fabric: Fabric, out: Path, roots: Mapping[str, Path] | None) -> None:
@@ -96,6 +98,10 @@ class SeparationTask:
         )
         self.adversary = Adversary(recipe.adversary, around, fabric)
         self.adversary.bind(self.separator.generator)
+        self.teacher: Teacher | None = None
+        if recipe.teacher is not None and recipe.teacher.active:
+            self.teacher = Teacher(recipe.teacher, self.separator, fabric)
+            self.recipe["teacher"]["sha256"] = self.teacher.header.sha256  # states and models name the very file
         store = SampleStore(Path(recipe.data.cache) if recipe.data.cache else out / "cache", self.separator.sample_rate)
         self.songs = [] if roots is None else open_songs(recipe, roots, store, logger.info)
         self.validation = [] if roots is None else open_validation(recipe, roots, store)
@@ -146,10 +152,15 @@ class SeparationTask:
 
     def sizes(self, batch: Batch) -> Sizes:
         """Items of which stems are known are reconstructed; groups of one stem are judged."""
-        return Sizes(int(batch.supervised.sum()), int((batch.groups.sum(2) == 1).sum()))
+        taught = 0 if self.teacher is None else int(self.teacher.taught(batch).sum())
+        return Sizes(int(batch.supervised.sum()), int((batch.groups.sum(2) == 1).sum()), taught)
 
     def make(self, batch: Batch, *, judged: bool) -> Made:
-        """Mask the mixture and compare with the known groups of stems."""
+        """Mask the mixture and compare with the known groups of stems, and with the teacher's where nobody knows."""
+        # Where nothing but the discriminator learns, a teacher is not asked.
+        return self._make(batch, judged, self.teacher if torch.is_grad_enabled() else None)
+
+    def _make(self, batch: Batch, judged: bool, teacher: Teacher | None) -> Made:
         spectra = analyse(self.separator, batch, self.config.train.reconstruction, judged)
         masks = self.generator(spectra.seen)
         masks = masks if masks.is_complex() else masks.float()
@@ -169,7 +180,10 @@ class SeparationTask:
         known = batch.supervised.to(loss.dtype)
         if not bool(batch.supervised.all()):  # the others add nothing, and must not count in the mean either
             loss = loss * (len(known) / known.sum().clamp_min(1.0))
-        return Made(output, loss, evidence)
+        taught = None
+        if teacher is not None and bool(teacher.taught(batch).any()):
+            taught = teacher.loss(estimates, batch, spectra, self.config.train.reconstruction)
+        return Made(output, loss, evidence, taught)
 
     def validate(self, step: int) -> Validation | None:
         """Global SDR of the averaged model on held-out songs, and the health of its adversary on excerpts of them."""
@@ -191,7 +205,8 @@ class SeparationTask:
     def _held_out(self) -> Iterator[Evidence | None]:
         samples = self.separator.excerpt_samples(self.config.data.excerpt_s)
         for batch in held_out_batches(self.separator, self.validation, samples):
-            yield self.make(Batch(*self.fabric.to_device(tuple(batch))), judged=True).evidence
+            # Of validation songs no teacher is asked.
+            yield self._make(Batch(*self.fabric.to_device(tuple(batch))), True, None).evidence
 
     def model_path(self, path: Path) -> Path:
         """The checkpoint for separation."""
@@ -228,13 +243,16 @@ class SeparationTask:
         yield from self.inherited
         for source, songs in zip(self.config.data.train, self.songs, strict=True):
             samples = sum(len(song.sounds[0].samples) for song in songs)
+            licences = dict.fromkeys(song.credit.licence for song in songs if song.credit)
             yield {
                 "title": source.title or f"{source.root}/{source.split} {source.include}",
-                "licence": source.licence,
+                "licence": "; ".join(licences) or source.licence,
                 "tracks": len(songs),
                 "minutes": round(samples / self.separator.sample_rate / 60, 1),
                 "songs": for_header(song.credit for song in songs if song.credit),
             }
+        if self.teacher is not None:
+            yield from self.teacher.provenance
 
     def finish(self, folder: Path) -> None:
         """Write the report of the run."""
@@ -246,15 +264,22 @@ class SeparationTask:
                 self.told.add(alarm.name)
 
     def comparable(self, recipe: Mapping[str, Any]) -> Any:
-        """All but the length of a run, how often it reports, and where its data lie; a run may go on with others."""
+        """All but the length of a run, how often it reports, and where its data and its teacher lie.
+
+        Raises:
+            CheckpointError: The run had another teacher.
+        """
         try:
             known = to_dict(from_dict(recipe))  # keys that are new since then take their defaults
         except RecipeError:
             return recipe
+        if self.teacher is not None:
+            self.teacher.require_same(known["teacher"])
         free = {"steps", "log_every", "save_every", "validate_every", "keep_states", "patience", "rollbacks", "report"}
         training = {key: value for key, value in known["train"].items() if key not in free}
         data = {key: value for key, value in known["data"].items() if key not in MOVABLE}
-        return known | {"train": training, "data": data}
+        teacher = {key: value for key, value in (known["teacher"] or {}).items() if key != "model"}
+        return known | {"train": training, "data": data, "teacher": teacher}
 
 
 def write_text(path: Path, text: str) -> None:

@@ -110,6 +110,10 @@ class Stepper:
         if made.reconstruction is not None and size.reconstructed:
             loss = (size.reconstructed / total.reconstructed) * made.reconstruction
             parts["reconstruction"] = loss.detach()
+        if made.taught is not None:
+            taught = (size.taught / total.taught) * made.taught
+            loss = taught if loss is None else loss + taught
+            parts["teacher"] = taught.detach()
         box = self.task.adversary
         if box is not None and weight > 0 and made.evidence is not None:
             share = size.judged / total.judged
@@ -118,7 +122,7 @@ class Stepper:
         return loss, parts
 
     def _total(self, sizes: Sequence[Sizes]) -> Sizes:
-        mine = Sizes(sum(size.reconstructed for size in sizes), sum(size.judged for size in sizes))
+        mine = Sizes(*(sum(column) for column in zip(*sizes, strict=True)))
         if self.fabric.world_size == 1:
             return mine
         summed = sum_over_processes(self.fabric, torch.tensor(mine, device=self.fabric.device))

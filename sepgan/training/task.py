@@ -28,6 +28,7 @@ class Sizes(NamedTuple):
 
     reconstructed: int  # 0: this batch holds nothing to compare with
     judged: int  # 0: this batch holds nothing for the discriminator
+    taught: int = 0  # 0: a teacher has no say in this batch
 
 
 class Made(NamedTuple):
@@ -36,6 +37,7 @@ class Made(NamedTuple):
     output: Tensor  # where all losses meet, for those that weigh gradients there
     reconstruction: Tensor | None  # mean over the batch's reconstructed examples; None: there is no such loss
     evidence: Any  # real and generated examples for the discriminators; None: none in this batch
+    taught: Tensor | None = None  # weighted mean distance from a teacher over the taught examples; None: there is none
 
 
 class Validation(NamedTuple):
