@@ -76,7 +76,7 @@ def scan(source: SourceRecipe, roots: Mapping[str, Path]) -> list[Track]:
     if not tracks:
         raise DatasetError(f"no track of '{root}' ({source.split}) can be decoded: see `sepgan data check`")
     if source.kind == "singles":
-        tracks = [replace(track, stems={source.stem: track.stems["solo"]}) for track in tracks]
+        tracks = [_alone(track, source) for track in tracks]
     if source.map:
         tracks = [rename_stems(track, source.map) for track in tracks]
     if source.limit is not None and len(tracks) > source.limit:
@@ -106,6 +106,14 @@ def rename_stems(track: Track, names: Mapping[str, str | None]) -> Track:
     # What is left out is no longer in the sum, so the mixture file tells of another song.
     complete = None not in {names.get(stem, stem) for stem in track.stems}
     return replace(track, stems=stems, mixture=track.mixture if complete else None)
+
+
+def _alone(track: Track, source: SourceRecipe) -> Track:
+    """A recording of one stem, or of a whole song that nothing more is known of."""
+    sound = track.stems["solo"]
+    if source.unlabelled:
+        return replace(track, stems={}, mixture=sound)
+    return replace(track, stems={source.stem: sound})
 
 
 def _sum(sources: list[Source]) -> Sum:

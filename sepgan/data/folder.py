@@ -1,7 +1,8 @@
 """Folders of anybody's music.
 
 `folder`: `<split>/<song>/<stem>.<ext>`, any stems; `stem_folders`: `<split>/<stem>/<song>.<ext>`; `pairs`: as `folder`
-with `vocals` and `accompaniment` only; `singles`: `<split>/<recording>.<ext>`, each a recording of one stem alone.
+with `vocals` and `accompaniment` only; `singles`: `<split>/<recording>.<ext>`, each a recording of one stem alone,
+or, where the recipe says `unlabelled`, of a whole song.
 """
 
 from __future__ import annotations

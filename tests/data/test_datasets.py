@@ -293,6 +293,16 @@ def test_singles_are_recordings_of_the_stem_that_the_recipe_names(tmp_path: Path
     assert [set(track.stems) for track in tracks] == [{"bass"}, {"bass"}]
 
 
+def test_singles_without_labels_are_whole_songs(tmp_path: Path) -> None:
+    root = synth.singles_tree(tmp_path, duration_s=DURATION_S)
+    tracks = scan(source(kind="singles", unlabelled=True), {"music": root})
+    named = scan(source(kind="singles"), {"music": root})
+    assert [track.name for track in tracks] == [track.name for track in named]
+    for track, alone in zip(tracks, named, strict=True):
+        assert not track.stems
+        np.testing.assert_array_equal(load_mixture(track)[0], load_stems(alone)[0]["vocals"])
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

@@ -361,12 +361,12 @@ def test_songs_without_stems_are_enough_for_a_teacher(roots: dict[str, Path], tm
 def test_the_debug_twin_of_default_learns_from_a_teacher(tmp_path: Path) -> None:
     """The command line from end to end, with a teacher of another front-end and a song without stems."""
     synth.folder_tree(tmp_path / "stems")
-    synth.write(tmp_path / "music/train/unknown/mixture.wav", synth.mixture(synth.song(2.0, seed=7)))
+    synth.write(tmp_path / "music/train/unknown.wav", synth.mixture(synth.song(2.0, seed=7)))
     synth.pairs_tree(tmp_path / "pairs")
     teacher = make_teacher(tmp_path / "tutor.safetensors", frontend=FRONTEND | {"sample_rate": 44100})
     data = [f"--data={name}={tmp_path / name}" for name in ("stems", "pairs", "music")]
     keys = [f"teacher.model={teacher}", "train.steps=4", "train.report=false", "train.log_every=1"]
-    source = "{kind: folder, root: music, unlabelled: true}"
+    source = "{kind: singles, root: music, unlabelled: true}"
     keys.append(f"data.train=[{{kind: folder, root: stems}}, {{kind: pairs, root: pairs}}, {source}]")
     done = CliRunner().invoke(app, ["train", "default_debug", *keys, "--out", str(tmp_path / "run"), *data])
     assert done.exit_code == 0, done.output
