@@ -1,6 +1,5 @@
 """What a release consists of."""
 
-import json
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +43,7 @@ def test_bundled_model_is_sound_and_small() -> None:
 def test_bundled_model_was_trained_by_its_recipe() -> None:
     header = checkpoint.read_header(checkpoint.bundled()["default"])
     shipped = yaml.safe_load((ROOT / "recipes" / "default.yaml").read_text())
-    trained = json.loads(json.dumps(header.recipe))
+    trained = recipe.to_dict(recipe.from_dict(header.recipe))  # keys that are newer take their defaults
     expected = recipe.to_dict(recipe.from_dict(shipped))
     for part in ("stems", "frontend", "generator", "adversary", "licence"):
         assert trained[part] == expected[part], part
