@@ -32,6 +32,7 @@ ANY_USE = (
     "BSD 2-clause",
     "BSD 3-clause",
     "zlib",
+    "MIT-Festival",  # SPDX's name for that of Festival and flite
 )
 
 
@@ -101,7 +102,8 @@ def credit_of(track: Track, entry: SourceRecipe, listed: Mapping[str, tuple[str,
         try:
             known = json.loads(played.read_text(encoding="utf-8"))
             title = f"{title}: {known['midi']['file']} played with {known['soundfont']['file']}"
-            title += "".join(f", sung by {voice}" for voice in sorted({voice["file"] for voice in known["vocals"]}))
+            voices = sorted({voice["file"] for voice in known.get("vocals", ())})  # none in those of older versions
+            title += "".join(f", sung by {voice}" for voice in voices)
             licence = known["licence"] or licence
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"'{played}' cannot be read: {error}; render the song again") from error

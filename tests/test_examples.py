@@ -1,0 +1,125 @@
+"""The scripts in examples/ do what the README says of them, on trees made up here."""
+
+import csv
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from examples import collect_instrumental, read_aloud
+from sepgan import checkpoint
+from sepgan.checkpoint import CheckpointHeader
+from sepgan.data import scan
+from sepgan.data.credits import ANY_USE, outside, read_credits
+from sepgan.recipe import SourceRecipe, from_dict, load, to_dict
+from sepgan.separator import Separator
+from tests import synth
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def even(tmp_path: Path) -> Path:
+    """A model that calls a quarter of everything vocals: -12 dB of the energy."""
+    recipe = from_dict(
+        {
+            "name": "even",
+            "frontend": {"n_fft": 512, "hop_length": 128},
+            "generator": {"widths": [4, 4], "head_width": 4},
+        }
+    )
+    separator = Separator(recipe)
+    weights = {key: value * 0 for key, value in separator.generator.state_dict().items()}
+    header = CheckpointHeader(
+        name="even", stems=separator.stems, sample_rate=44100, recipe=to_dict(recipe), licence="CC0 1.0"
+    )
+    checkpoint.write(tmp_path / "even.safetensors", header, weights)
+    return tmp_path / "even.safetensors"
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """An unpacked package with a song, a sound and a broken file, one with an archive, and the list of them."""
+    root = tmp_path / "root"
+    one = root / "usr/share/one"
+    for name, seconds in (("Song one.wav", 2.0), ("click.wav", 0.2)):
+        synth.write(one / name, synth.noise(seconds))
+    (one / "broken.ogg").write_bytes(b"OggS and then nothing")
+    (one / "notes.txt").write_text("no music")
+    member = synth.write(tmp_path / "member.flac", synth.noise(2.0, seed=1))
+    with zipfile.ZipFile(root / "usr/share/two.pk3", "w") as archive:
+        archive.write(member, "music/menu.flac")
+        archive.write(member, "sound/menu.flac")
+    (tmp_path / "list.csv").write_text(
+        "package,files,licence\none,usr/share/one/*,GPL 2\none,usr/share/*/Song*,MIT\n"
+        "two,usr/share/*.pk3!music/*.flac,public domain\nthree,usr/share/three/*,MIT\n"
+    )
+    return root
+
+
+def collect(root: Path, out: Path, model: Path, *more: str) -> None:
+    given = ["--root", root, "--out", out, "--packages", root.parent / "list.csv", "--model", model, "--at-least-s", 1]
+    collect_instrumental.main([str(word) for word in (*given, *more)])
+
+
+def test_songs_are_linked_or_unpacked_and_their_licences_are_listed(
+    packages: Path, even: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "music"
+    collect(packages, out, even)
+    names = sorted(path.name for path in (out / "train").iterdir())
+    assert names == ["one__one__Song_one.wav", "two__music__menu.flac"]
+    with (out / "licences.csv").open() as handle:
+        rows = {row["track"]: (row["source"], row["licence"]) for row in csv.DictReader(handle)}
+    assert rows == {
+        "one__one__Song_one": ("Debian package one: usr/share/one/Song one.wav", "GPL 2"),
+        "two__music__menu": ("Debian package two: usr/share/two.pk3!music/menu.flac", "public domain"),
+    }
+    told = capsys.readouterr().out
+    assert "broken.ogg" in told
+    assert "not there: three;" in told
+    tracks = scan(SourceRecipe(kind="singles", root="music", stem="accompaniment"), {"music": out})
+    assert {track.name for track in tracks} == read_credits(out).keys()
+    collect(packages, out, even)  # again: nothing new
+    assert sorted(path.name for path in (out / "train").iterdir()) == names
+
+
+def test_songs_that_sound_like_singing_or_have_another_licence_are_left_out(
+    packages: Path, even: Path, tmp_path: Path
+) -> None:
+    collect(packages, tmp_path / "quiet", even, "--at-most-db", "-13")
+    assert not list((tmp_path / "quiet/train").iterdir())
+    collect(packages, tmp_path / "free", even, "--licence", "public domain", "--licence", "MIT")
+    assert [path.name for path in (tmp_path / "free/train").iterdir()] == ["two__music__menu.flac"]
+
+
+def test_the_list_of_packages_names_files_and_licences_of_each() -> None:
+    with (EXAMPLES / "instrumental_music.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert all(row["package"] and row["licence"] and not row["files"].startswith("/") for row in rows)
+    free = {row["package"] for row in rows if not outside(row["licence"], ANY_USE)}
+    assert free == {"fretsonfire-songs-sectoid", "ufoai-music"}
+    allowed = load("clean").data.licences
+    assert {"MIT", "public domain"} <= set(allowed) <= set(ANY_USE)
+
+
+def test_a_text_is_read_aloud_by_free_voices(tmp_path: Path) -> None:
+    text = "Too short.\n\nIt was a long day, and nobody came to see us.\n\n" + "One sentence of many. " * 40
+    parts = read_aloud.paragraphs(text)
+    assert parts[0].startswith("It was a long day")
+    assert all(len(part) <= read_aloud.LONGEST for part in parts)
+    assert " ".join(parts[1:]) == " ".join(text.split()[-160:])
+    if shutil.which("flite") is None:
+        pytest.skip("flite is not installed")
+    (tmp_path / "text").write_text(text)
+    read_aloud.main([str(tmp_path / "text"), "--out", str(tmp_path / "voices"), "--limit", "2"])
+    files = sorted((tmp_path / "voices/train").iterdir())
+    assert [file.stem for file in files] == sorted(read_credits(tmp_path / "voices"))
+    for file in files:
+        waveform, _ = soundfile.read(file)
+        assert len(waveform) > 16000
+        assert np.abs(waveform).max() > 0.05
+    assert not any(outside(licence, ANY_USE) for _, licence in read_credits(tmp_path / "voices").values())
