@@ -106,7 +106,7 @@ def signals(asked: Requests) -> Iterator[None]:
 
 def _headline(measured: Mapping[str, float]) -> dict[str, float]:
     """The few numbers that fit on a line; the rest is in train.jsonl."""
-    shown = ("reconstruction", "adversarial", "discriminator_loss", "usdr/mean")
+    shown = ("reconstruction", "teacher", "adversarial", "discriminator_loss", "usdr/mean")
     return {key: measured[key] for key in shown if key in measured}
 
 

@@ -50,7 +50,7 @@ class Teacher:
         self.student = student
         if config.model in ADAPTERS and config.model not in checkpoint.known():
             raise CheckpointError(f"teacher '{config.model}' is not here yet: run `sepgan models add {config.model}`")
-        with torch.random.fork_rng():  # a teacher must not change with which weights its student begins
+        with torch.random.fork_rng(devices=[]):  # a teacher must not change with which weights its student begins
             self.separator = Separator.load(config.model).requires_grad_(False)
         assert self.separator.header is not None
         self.header: CheckpointHeader = self.separator.header

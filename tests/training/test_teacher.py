@@ -181,6 +181,37 @@ def test_the_loss_is_the_weighted_distance_from_the_teachers_stems(
     torch.testing.assert_close(made.reconstruction, alone)
 
 
+@pytest.mark.parametrize("reconstruction", ["phase_sensitive", "complex"])
+def test_the_loss_is_in_the_measure_of_the_reconstruction(
+    reconstruction: str, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    """If what the teacher says were the truth, both losses would be one; so mixtures of its own stems are compared."""
+    asked = {"vocals": ["vocals"], "accompaniment": ["drums", "bass", "other"]}
+    settings = {"train": {"reconstruction": reconstruction}}
+    _, task = open_task(tiny(roots, {"weight_with_stems": 1.0, "stems": asked}, **settings), tmp_path, roots)
+    teacher = teacher_of(task)
+    task.generator.eval()
+    batch = batch_of(task, BACKING)
+
+    def estimate_truth(spectrum: Tensor, waveform: Tensor) -> Tensor:
+        truth: Tensor = task.separator.stft(batch.targets[:, [1, 0]])  # voice, then accompaniment
+        return truth
+
+    teacher._estimate = estimate_truth  # type: ignore[method-assign]
+    made = task.make(batch, judged=False)
+    assert made.taught is not None
+    torch.testing.assert_close(made.taught, made.reconstruction)
+
+
+def test_a_student_with_complex_masks_learns_from_magnitudes(roots: dict[str, Path], tmp_path: Path) -> None:
+    generator = {"kind": "bandsplit", "widths": [8, 8], "strides": [4], "dual_path": 1, "subbands": 2}
+    config = tiny(roots, {}, generator=generator, train={"reconstruction": "complex", "learning_rate": 1e-2})
+    loop, task = open_task(config, tmp_path, roots)
+    batch = batch_of(task, None, ALONE)
+    measured = [loop.train_step([batch]) for _ in range(6)]
+    assert measured[-1]["teacher"] < measured[0]["teacher"]
+
+
 def test_what_is_known_of_a_song_decides_how_much_the_teacher_counts(roots: dict[str, Path], tmp_path: Path) -> None:
     asked = {"vocals": ["vocals"], "accompaniment": ["drums", "bass", "other"]}
     _, task = open_task(tiny(roots, {"weight": 0.5, "weight_with_stems": 0.1, "stems": asked}), tmp_path, roots)

@@ -22,7 +22,16 @@ SCORES = "health.json"
 SAMPLES = "samples"
 
 CURVES: Sequence[tuple[str, str, Mapping[str, str]]] = (
-    ("Losses", "loss", {"reconstruction": "reconstruction", "adversarial": "adversarial", "discriminator_loss": "D"}),
+    (
+        "Losses",
+        "loss",
+        {
+            "reconstruction": "reconstruction",
+            "teacher": "teacher",
+            "adversarial": "adversarial",
+            "discriminator_loss": "D",
+        },
+    ),
     ("Global SDR on held-out songs", "uSDR (dB)", {"usdr/mean": "mean"}),
     ("Can real and generated be told apart?", "share", {"health/auc": "AUC", "health/false_positive_rate": "fooled"}),
     ("Gradient of the generator over that of the discriminator", "ratio", {"gradient_ratio": "G / D"}),
