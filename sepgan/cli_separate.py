@@ -129,7 +129,7 @@ def separate(
         overwrite=overwrite,
         skip_existing=skip_existing,
         segment=length,
-        overlap=round(overlap * length) if overlap is not None else min(separator.overlap, length // 2),
+        overlap=separator.overlap_for(length, None if overlap is None else round(overlap * length)),
     )
     with Reporter(progress) as reporter:
         if dry_run:

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import OutOfMemoryError, UsageError
-from sepgan.frontend import OverlapAdd
+from sepgan.frontend import FRAMES_AT_ONCE, OverlapAdd
 from sepgan.models.graph import Graph
 from sepgan.separator import Separator
+from sepgan.streaming import NO_CONTEXT, Context, Segmenting
 from sepgan.wiener import wiener
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MAX_SHIFT_S = 0.5
-FRAMES_AT_ONCE = 64  # of a stem's spectrum: a stereo block of 4096-point frames stays in a core's cache
+COMPARED_S = 10.0  # of the first segment, with float32 and with less
 
 Groups = Sequence[Sequence[str]]
 """Outputs as sums of stems, by name."""
@@ -76,7 +77,7 @@ class Engine:
 
     Attributes:
         precision_error_db: With less than float32, the energy of the error against float32 relative to the stems,
-            measured on the first segment; None before, and with float32.
+            measured on the first seconds; None before, and with float32.
 
     Raises:
         UsageError: The model was exported, and less precision is asked for.
@@ -90,14 +91,13 @@ class Engine:
         self.stems = separator.stems
         self.sample_rate = separator.sample_rate
         self.residual_stem = separator.residual_stem
-        self.segment = separator.segment
-        self.overlap = separator.overlap
         self.precision_error_db: float | None = None
         self.device = separator.stft.window.device
         self._most: int | None = None  # items at once, once memory has run out
         draws = torch.Generator().manual_seed(options.seed)
         self._longest_shift = round(MAX_SHIFT_S * self.sample_rate)
         self._shifts = torch.randint(self._longest_shift + 1, (options.shifts,), generator=draws).tolist()
+        self.segmenting = self._segmenting()
 
     @property
     def header(self) -> CheckpointHeader | None:
@@ -109,9 +109,23 @@ class Engine:
         """The header, where there is one."""
         return () if self.header is None else (self.header,)
 
+    @property
+    def segment(self) -> int:
+        """Samples separated at once by default."""
+        return self.segmenting.segment
+
+    @property
+    def context(self) -> Context:
+        """Samples at the ends of a segment that are not those of the whole song; none where all of them are not."""
+        return self.segmenting.context or NO_CONTEXT
+
     def excerpt_samples(self, seconds: float) -> int:
         """Return a length near `seconds` whose frames fill the network's grid exactly."""
-        return self.separator.excerpt_samples(seconds)
+        return self.segmenting.excerpt_samples(seconds)
+
+    def overlap_for(self, segment: int, wanted: int | None = None) -> int:
+        """Return how many samples neighbouring segments should share; see `Segmenting.overlap_for`."""
+        return self.segmenting.overlap_for(segment, wanted)
 
     def batch_for(self, segment: int, channels: int) -> int:
         """Return how many segments to separate at once: what was asked for, or what the memory of a GPU holds.
@@ -154,13 +168,16 @@ class Engine:
         wanted = [[self.stems.index(stem) for stem in group] for group in groups or [(stem,) for stem in self.stems]]
         pairs = self._layout(mixture.shape[1], layout)
         if self.options.precision != "fp32" and self.precision_error_db is None:
-            self._compare(mixture[:1], wanted, pairs)
+            self._compare(mixture[:1, :, : self.excerpt_samples(COMPARED_S)], wanted, pairs)
         outputs = torch.empty(mixture.shape[0], len(wanted), *mixture.shape[1:], pin_memory=self.device.type == "cuda")
         done, most = 0, self._most or mixture.shape[0]
         while done < mixture.shape[0]:
             part = mixture[done : done + most]
             try:
-                outputs[done : done + most] = self._shifted(part, wanted, pairs, self.options.precision)
+                found = self._shifted(part, wanted, pairs, self.options.precision)
+                if len(part) == mixture.shape[0] and found.device.type == "cpu":
+                    return found  # a copy of it would cost memory
+                outputs[done : done + most] = found
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -173,6 +190,13 @@ class Engine:
             else:
                 done += len(part)
         return outputs
+
+    def _segmenting(self) -> Segmenting:
+        if self.options.wiener:  # its covariances are of the segment, so no two segments agree
+            return replace(self.separator.segmenting, context=None)
+        if self.options.shifts:
+            return self.separator.segmenting_after(self._longest_shift)
+        return self.separator.segmenting
 
     def _layout(self, channels: int, layout: Layout | None) -> list[list[int]]:
         if layout is not None:
@@ -207,6 +231,30 @@ class Engine:
         """Separate `[B, C, T]` once."""
         if self.device.type == "cuda" and mixture.device.type == "cpu":
             mixture = mixture.pin_memory()
+        channels = mixture.shape[1]
+        outputs: Tensor | None = None
+        for groups in self._at_once(layout):
+            places = [place for group in groups for place in group]
+            if sorted(places) == list(range(channels)):
+                return self._separate_together(mixture, wanted, layout, precision)
+            inside = {place: number for number, place in enumerate(places)}
+            renumbered = [[inside[place] for place in group] for group in groups]
+            found = self._separate_together(mixture[:, places], wanted, renumbered, precision)
+            if outputs is None:
+                outputs = found.new_empty(mixture.shape[0], len(wanted), *mixture.shape[1:])
+            outputs[:, :, places] = found
+        assert outputs is not None
+        return outputs
+
+    def _at_once(self, layout: list[list[int]]) -> list[list[list[int]]]:
+        """Sort groups of channels into those that are separated at once: one on a CPU, to save memory."""
+        if self.options.wiener or self.device.type != "cpu":
+            return [layout]
+        return [[group] for group in layout]
+
+    def _separate_together(
+        self, mixture: Tensor, wanted: list[list[int]], layout: list[list[int]], precision: str
+    ) -> Tensor:
         stft = self.separator.stft
         spectrum = stft.frames(mixture.to(self.device, non_blocking=True))  # [B, C, N, F]
         masks = self._masks(spectrum, layout, precision)

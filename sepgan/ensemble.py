@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch import Tensor
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.engine import Engine, Groups, Layout
 from sepgan.errors import UsageError
+from sepgan.streaming import NO_CONTEXT, Context, Segmenting
+
+LONGEST_STEP_S = 5.0  # from one place where segments can begin to the next; longer ones are not worth being exact
 
 
 class Ensemble:
@@ -51,8 +55,7 @@ class Ensemble:
         self.stems = first.stems
         self.sample_rate = first.sample_rate
         self.residual_stem = first.residual_stem
-        self.segment = first.segment
-        self.overlap = max(engine.overlap for engine in engines)
+        self.segmenting = _joined([engine.segmenting for engine in engines])
 
     @property
     def header(self) -> CheckpointHeader | None:
@@ -69,9 +72,23 @@ class Ensemble:
         """The worst of all engines, where it is known of any."""
         return max((e.precision_error_db for e in self.engines if e.precision_error_db is not None), default=None)
 
+    @property
+    def segment(self) -> int:
+        """Samples separated at once by default."""
+        return self.segmenting.segment
+
+    @property
+    def context(self) -> Context:
+        """Samples at the ends of a segment that are not those of the whole song, with any of the models."""
+        return self.segmenting.context or NO_CONTEXT
+
     def excerpt_samples(self, seconds: float) -> int:
-        """Return a length near `seconds` that suits the first model."""
-        return self.engines[0].excerpt_samples(seconds)
+        """Return a length near `seconds` that suits all models."""
+        return self.segmenting.excerpt_samples(seconds)
+
+    def overlap_for(self, segment: int, wanted: int | None = None) -> int:
+        """Return how many samples neighbouring segments should share; see `Segmenting.overlap_for`."""
+        return self.segmenting.overlap_for(segment, wanted)
 
     def batch_for(self, segment: int, channels: int) -> int:
         """Return how many segments all engines can separate at once."""
@@ -102,3 +119,19 @@ class Ensemble:
         if needs_all:
             means[self.residual_stem] = mixture.cpu() - sum(means.values(), torch.zeros(()))
         return torch.stack([torch.stack([means[stem] for stem in group]).sum(0) for group in groups], dim=1)
+
+
+def _joined(found: Sequence[Segmenting]) -> Segmenting:
+    """Segments that begin on the grid of every model, if the coarsest one's frames are not too many for that."""
+    first = found[0]
+    step = math.lcm(*(each.grid * each.hop_length for each in found))
+    if step > first.sample_rate * LONGEST_STEP_S or step % first.hop_length:
+        return replace(first, context=None)
+    begin, end = 0, 0
+    for each in found:
+        if each.context is None:
+            return replace(first, context=None)
+        # A segment is a whole number of cells of the first model; that of another hop may end within a cell.
+        more = 0 if each.hop_length == first.hop_length else first.hop_length + each.grid * each.hop_length
+        begin, end = max(begin, each.context[0]), max(end, each.context[1] + more)
+    return replace(first, grid=step // first.hop_length, context=(begin, end))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -11,12 +12,11 @@ from torch import Tensor, nn
 from sepgan import checkpoint
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import CheckpointError, RecipeError
-from sepgan.frontend import Stft, build_bands
+from sepgan.frontend import LinearBands, Stft, build_bands
 from sepgan.models import build_generator, graph
+from sepgan.models.reach import edges
 from sepgan.recipe import Recipe, from_dict
-
-SEGMENT_S = 10.0  # enough context for the network, little enough memory for any machine
-OVERLAP_S = 1.0
+from sepgan.streaming import NO_CONTEXT, Context, Segmenting
 
 
 class Separator(nn.Module):
@@ -104,31 +104,38 @@ class Separator(nn.Module):
         """The stem that takes what lies outside the model's band: `other` where there is one, else the last."""
         return "other" if "other" in self.stems else self.stems[-1]
 
+    @cached_property
+    def segmenting(self) -> Segmenting:
+        """How long songs are cut so that the stems are those of the whole song, up to rounding."""
+        return self.segmenting_after(0)
+
+    def segmenting_after(self, shift: int) -> Segmenting:
+        """The same where what is separated begins up to `shift` samples before the segment, with silence."""
+        stft, config = self.stft, self.recipe.generator
+        hop, half = stft.hop_length, stft.n_fft // 2
+        # Frames that reach beyond the segment hold silence where the song goes on.
+        found = edges(self.generator, config, begin=-(-(half + shift) // hop), end=-(-half // hop))
+        context = None if found is None else ((found[0] - 1) * hop + half, (found[1] - 1) * hop + half + shift)
+        return Segmenting(self.sample_rate, hop, int(getattr(self.generator, "grid", 1)), context)
+
     @property
     def segment(self) -> int:
-        """Samples separated at once by default, so that frames fill the network's grid without padding."""
-        frames = getattr(self.generator, "frames", None)  # a network that was trained on one length only
-        seconds = SEGMENT_S if frames is None else (frames - 1) * self.stft.hop_length / self.sample_rate
-        return self.excerpt_samples(seconds)
+        """Samples separated at once by default."""
+        return self.segmenting.segment
 
     @property
     def overlap(self) -> int:
-        """Samples shared by neighbouring segments by default: enough that each segment begins on the network's grid.
+        """Samples shared by neighbouring segments by default."""
+        return self.segmenting.overlap_for(self.segment)
 
-        Networks that halve their axes hear the same music a little differently where it lies between two of their
-        cells; on the grid, neighbouring segments agree best.
-        """
-        least = round(OVERLAP_S * self.sample_rate)
-        grid = int(getattr(self.generator, "grid", 1)) * self.stft.hop_length
-        aligned = self.segment - (self.segment - least) // grid * grid
-        return aligned if aligned <= self.segment // 2 else least
+    @property
+    def context(self) -> Context:
+        """Samples at the ends of a segment that are not those of the whole song; none where all of them are not."""
+        return self.segmenting.context or NO_CONTEXT
 
     def excerpt_samples(self, seconds: float) -> int:
         """Return a length near `seconds` whose frames fill the network's grid exactly."""
-        hop = self.stft.hop_length
-        grid = int(getattr(self.generator, "grid", 1))
-        frames = max(1, round((seconds * self.sample_rate / hop + 1) / grid)) * grid
-        return max(1, (frames - 1) * hop)
+        return self.segmenting.excerpt_samples(seconds)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate `[B, C, T]` into `[B, S, C, T]`, on the device of the model wherever the mixture lies."""
@@ -137,7 +144,12 @@ class Separator(nn.Module):
 
     def seen(self, spectrum: Tensor) -> Tensor:
         """What the network is shown of a complex spectrum `[B, C, F, N]`: its bands, with phase if masks have one."""
-        bands: Tensor = self.bands(spectrum if self.complex_masks else spectrum.abs())
+        if self.complex_masks:
+            bands: Tensor = self.bands(spectrum)
+        elif isinstance(self.bands, LinearBands):  # nothing is summed up, so magnitudes of the bands will do
+            bands = self.bands(spectrum).abs()
+        else:
+            bands = self.bands(spectrum.abs())
         return bands
 
     def masks(self, spectrum: Tensor) -> Tensor:

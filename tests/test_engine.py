@@ -62,9 +62,10 @@ def test_it_gives_what_the_separator_gives(frontend: dict[str, int], width: int)
 def test_it_says_of_itself_what_the_separator_says() -> None:
     separator = make()
     engine = Engine(separator)
-    for name in ("stems", "sample_rate", "residual_stem", "segment", "overlap", "header"):
+    for name in ("stems", "sample_rate", "residual_stem", "segment", "context", "header"):
         assert getattr(engine, name) == getattr(separator, name)
     assert engine.excerpt_samples(3.0) == separator.excerpt_samples(3.0)
+    assert engine.overlap_for(engine.segment) == separator.overlap
     assert engine.headers == ()
     assert engine.batch_for(engine.segment, 2) == 1
     assert Engine(separator, EngineOptions(batch=3)).batch_for(engine.segment, 2) == 3

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sepgan.streaming import crossfade, separate_array, separate_stream
+from sepgan.streaming import PIECE, Segmenting, crossfade, joint, separate_array, separate_stream
 
 SUM_TOLERANCE = 1e-6  # full scale is 1: a few roundings of float32, -120 dBFS
+
+FIRST, LAST = 5.0, 7.0  # samples that only the ends of a song have
 
 Geometry = tuple[int, int]
 
@@ -74,14 +76,13 @@ def test_one_segment_equals_the_plain_call(overlap: int) -> None:
     assert torch.equal(stems, position_dependent(mixture.unsqueeze(0))[0])
 
 
-def test_a_short_input_is_padded_to_one_segment_and_cut_again() -> None:
+def test_an_input_shorter_than_a_segment_is_separated_as_it_is() -> None:
     mixture = waveform(37)
-    padded = torch.nn.functional.pad(mixture, (0, 63)).unsqueeze(0)
     stems = separate_array(position_dependent, mixture, segment=100, overlap=25)
-    assert torch.equal(stems, position_dependent(padded)[0, ..., :37])
+    assert torch.equal(stems, position_dependent(mixture.unsqueeze(0))[0])
 
 
-def test_the_function_sees_whole_segments_only_in_inference_mode() -> None:
+def test_the_function_sees_segments_as_long_as_the_song_goes_on_in_inference_mode() -> None:
     seen: list[tuple[int, ...]] = []
 
     def watch(mixture: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ def test_the_function_sees_whole_segments_only_in_inference_mode() -> None:
 
     separate_array(watch, waveform(1001), segment=100, overlap=25)
     # 1 + ceil((1001 - 100) / 75) segments
-    assert seen == [(1, 2, 100)] * 14
+    assert seen == [(1, 2, 100)] * 13 + [(1, 2, 1001 - 13 * 75)]
 
 
 def test_inference_mode_does_not_leak_to_the_caller_between_blocks() -> None:
@@ -125,6 +126,75 @@ def test_segments_of_the_input_are_not_changed() -> None:
 
 def test_no_blocks_give_no_stems() -> None:
     assert list(separate_stream(identity, [], segment=100, overlap=25)) == []
+
+
+@settings(deadline=None)
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 20), st.integers(0, 60), st.integers(1, 500))
+def test_samples_within_the_context_are_left_out(begin: int, end: int, fade: int, more: int, length: int) -> None:
+    """A function that is right but for the first and last samples of a segment is right everywhere."""
+    overlap = begin + end + fade
+
+    def right_inside(mixture: Tensor) -> Tensor:
+        stems = mixture.clone()
+        is_first = bool(mixture[0, 0, 0] == FIRST)
+        is_last = bool(mixture[0, 0, -1] == LAST)
+        if not is_first:
+            stems[..., :begin] = torch.nan
+        if end and not is_last:
+            stems[..., -end:] = torch.nan
+        return stems.unsqueeze(1)
+
+    mixture = waveform(length)
+    mixture[..., 0], mixture[..., -1] = FIRST, LAST
+    joined = separate_array(right_inside, mixture, segment=2 * overlap + more, overlap=overlap, context=(begin, end))
+    assert length == 1 or torch.equal(joined[0], mixture)
+
+
+def test_an_overlap_no_longer_than_the_context_is_cross_faded_over_all_of_it() -> None:
+    mixture = waveform(1000)
+    plain = separate_array(position_dependent, mixture, segment=100, overlap=25)
+    assert torch.equal(separate_array(position_dependent, mixture, segment=100, overlap=25, context=(15, 10)), plain)
+    less = separate_array(position_dependent, mixture, segment=100, overlap=25, context=(10, 10))
+    assert not torch.equal(less, plain)
+
+
+def test_stems_are_given_out_in_pieces() -> None:
+    length = PIECE + 1000
+    pieces = list(separate_stream(identity, [waveform(length).numpy()], segment=length, overlap=10))
+    assert [piece.shape[-1] for piece in pieces] == [PIECE, 1000]
+
+
+CONTEXT = (3000, 2000)
+EXACT = sum(CONTEXT) + 20  # and a cross-fade of 20 ms at 1 kHz
+
+
+@pytest.mark.parametrize("grid", [1, 4, 16])
+def test_segments_begin_on_the_grid_and_share_what_the_network_cannot_hear(grid: int) -> None:
+    cut = Segmenting(1000, 100, grid, CONTEXT)
+    assert cut.segment % (grid * 100) == grid * 100 - 100
+    assert EXACT / cut.segment <= cut.SHARE * 1.05
+    for segment in (cut.segment, cut.excerpt_samples(15.0)):
+        overlap = cut.overlap_for(segment)
+        assert (segment - overlap) % (grid * 100) == 0
+        assert EXACT <= overlap < EXACT + grid * 100
+        begin, end = joint(overlap, CONTEXT)
+        assert (begin, end) == (CONTEXT[0], overlap - CONTEXT[1])
+
+
+def test_short_segments_share_a_quarter_and_those_of_networks_without_an_end_a_second() -> None:
+    cut = Segmenting(1000, 100, 1, CONTEXT)
+    assert cut.overlap_for(8000) == 2000
+    assert cut.overlap_for(1400) == 700  # half, on the grid
+    assert cut.overlap_for(8000, 1001) == 1100
+    assert cut.overlap_for(8000, 4000) == 4000
+    endless = Segmenting(1000, 100, 1, None)
+    assert endless.segment == 9900 + 100
+    assert endless.overlap_for(endless.segment) == 1000
+
+
+def test_segments_have_a_longest_length() -> None:
+    cut = Segmenting(1000, 100, 1, (10_000, 10_000))
+    assert cut.segment == 1000 * cut.LONGEST_S
 
 
 @pytest.mark.parametrize("overlap", [-1, 51])
@@ -169,7 +239,11 @@ def test_batches_of_segments_change_nothing(batch: int, length: int) -> None:
     together = torch.cat(list(separate_stream(counting, blocks, segment=100, overlap=25, batch=batch)), dim=-1)
     assert torch.equal(together, alone)
     assert max(seen) <= batch
-    assert len(seen) == -(-sum(seen) // batch)
+    # Segments are as many as they were; the last one goes alone where it is shorter.
+    segments = 1 + max(0, -(-(length - 100) // 75))
+    is_short = length != 100 + (segments - 1) * 75
+    assert sum(seen) == segments
+    assert len(seen) == -(-(segments - is_short) // batch) + is_short
 
 
 def test_an_empty_batch_is_refused() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sepgan import audio, data, streaming
 from sepgan.data.track import ACCOMPANIMENT
+from sepgan.engine import Engine
 from sepgan.errors import EvaluationError
 from sepgan.evaluation.pairing import VOCALS, Pair, match_stems
 from sepgan.separator import Separator
@@ -137,18 +138,19 @@ def separate(
         segment: Samples separated at once, at the model's rate; its default when None.
         overlap: Samples that segments share, at the model's rate; its default when None.
     """
-    device = next((parameter.device for parameter in separator.parameters()), torch.device("cpu"))
     resampled = sample_rate != separator.sample_rate
     heard = mixture
     if resampled:
         heard = torch.from_numpy(audio.resample(mixture.numpy(), sample_rate, separator.sample_rate))
-    with torch.inference_mode():
-        stems = streaming.separate_array(
-            lambda block: separator(block.to(device)).cpu(),
-            heard,
-            segment=separator.segment if segment is None else segment,
-            overlap=separator.overlap if overlap is None else overlap,
-        ).clone()
+    engine = Engine(separator)
+    segment = engine.segment if segment is None else segment
+    stems = streaming.separate_array(
+        engine,
+        heard,
+        segment=segment,
+        overlap=engine.overlap_for(segment) if overlap is None else overlap,
+        context=engine.context,
+    ).clone()
     separated = dict(zip(separator.stems, stems, strict=True))
     if resampled:
         length = mixture.shape[-1]

@@ -84,8 +84,9 @@ class Separator:
     Args:
         model: a network as it is, or an `Engine` or `Ensemble` that was set up.
         segment_s: seconds separated at once; None for the model's own choice. Shorter ones take less memory and give a
-            stream less latency, and cost quality.
-        overlap: share of a segment that neighbours have in common, up to 0.5; None for the model's own choice.
+            stream less latency, and cost quality where they leave no room for an overlap of twice the model's reach.
+        overlap: share of a segment that neighbours have in common, up to 0.5, rounded up to the model's grid; None for
+            what makes the result that of the whole song.
         channel_layout: which channels belong together; see `sepgan.separation.channels`.
     """
 
@@ -105,8 +106,7 @@ class Separator:
         self.model = model
         # A length that fills the network's grid, near what is wanted.
         self._segment = model.segment if segment_s is None else max(2, model.excerpt_samples(segment_s))
-        wanted = model.overlap if overlap is None else round(overlap * self._segment)
-        self._overlap = min(wanted, self._segment // 2)
+        self._overlap = model.overlap_for(self._segment, None if overlap is None else round(overlap * self._segment))
         self._channel_layout = channel_layout
 
     @classmethod

@@ -25,7 +25,7 @@ from sepgan.separator import Separator
 
 _log = logging.getLogger(__name__)
 
-_SEGMENT_HALVINGS = 4  # how often the segment is halved when memory runs out: 10 s become 0.6 s
+_SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 90 s become 1.4 s
 
 Outcome = SeparationResult | SeparationFailure
 
@@ -58,7 +58,7 @@ class SongSeparator:
         if options.start_s < 0 or (options.duration_s is not None and options.duration_s <= 0):
             raise UsageError("the start must be 0 s or later and the duration more than 0 s")
         segment = model.segment if options.segment is None else options.segment
-        overlap = min(model.overlap, segment // 2) if options.overlap is None else options.overlap
+        overlap = model.overlap_for(segment) if options.overlap is None else options.overlap
         if segment < 1 or not 0 <= overlap <= segment // 2:
             raise UsageError(f"the overlap ({overlap} samples) must be at most half a segment ({segment} samples)")
         self.model = model
@@ -120,7 +120,7 @@ class SongSeparator:
         source = FileSource(job.song.path) if source is None else source
         layout = parse_layout(self.options.channel_layout, source.info.channels, source.info.layout)
         segment, overlap = self.segment, self.overlap
-        for halving in range(_SEGMENT_HALVINGS + 1):
+        for _ in range(_SEGMENT_HALVINGS + 1):
             run = SongRun(
                 self.model,
                 source,
@@ -128,8 +128,8 @@ class SongSeparator:
                 self.plan,
                 self.options,
                 layout,
-                segment >> halving,
-                overlap >> halving,
+                segment,
+                overlap,
                 self.model_source,
                 pipe,
             )
@@ -139,8 +139,9 @@ class SongSeparator:
                 if not (isinstance(error, OutOfMemoryError) or is_out_of_memory(error)):
                     raise
                 _log.warning("%s: out of memory with segments of %d samples", job.song.path, run.segment)
-        least = segment >> _SEGMENT_HALVINGS
-        raise OutOfMemoryError(f"{job.song.path}: out of memory even with segments of {least} samples")
+                segment = min(segment // 2, self.model.excerpt_samples(segment / 2 / self.model.sample_rate))
+                overlap = self.model.overlap_for(segment)
+        raise OutOfMemoryError(f"{job.song.path}: out of memory even with segments of {run.segment} samples")
 
 
 def separate_file(

@@ -36,8 +36,8 @@ class Model(Protocol):
         """Samples separated at once by default."""
 
     @property
-    def overlap(self) -> int:
-        """Samples shared by neighbouring segments by default."""
+    def context(self) -> tuple[int, int]:
+        """Samples at the begin and end of a segment that are not those of the whole song; 0 where all are not."""
 
     @property
     def header(self) -> Any:
@@ -45,6 +45,9 @@ class Model(Protocol):
 
     def excerpt_samples(self, seconds: float) -> int:
         """A length near `seconds` that fills the network's grid."""
+
+    def overlap_for(self, segment: int, wanted: int | None = None) -> int:
+        """Samples that neighbouring segments should share: about `wanted`, or what is best."""
 
     def batch_for(self, segment: int, channels: int) -> int:
         """How many segments to separate at once."""
@@ -110,6 +113,7 @@ def separate_blocks(
         _resampled(waiting.watch(blocks), sample_rate, model.sample_rate, channels),
         segment=segment,
         overlap=overlap,
+        context=model.context,
         batch=model.batch_for(segment, channels),
     )
 

@@ -16,6 +16,7 @@ from sepgan.separation.inputs import Song
 from sepgan.separation.naming import Job, require_distinct, require_free
 
 _LOSSY_KBPS = 192  # for a guess of the size only; for each pair of channels
+_TIMED_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,19 @@ class Forecast:
 
 
 def forecast(separator: SongSeparator, songs: Sequence[Song]) -> list[Forecast]:
-    """Look at each song without separating it; one segment of silence is separated to see how fast this machine is.
+    """Look at each song without separating it; seconds of silence are separated to see how fast this machine is.
 
     Raises:
         UsageError: two songs would be written to the same file.
     """
     jobs = [separator.job(song) for song in songs]
     require_distinct(jobs)
-    segment_s: dict[Layout, float] = {}
-    return [_look(separator, job, segment_s) for job in jobs]
+    pace: dict[Layout, float] = {}
+    return [_look(separator, job, pace) for job in jobs]
 
 
-def _look(separator: SongSeparator, job: Job, segment_s: dict[Layout, float]) -> Forecast:
-    options, model = separator.options, separator.model
+def _look(separator: SongSeparator, job: Job, pace: dict[Layout, float]) -> Forecast:
+    options = separator.options
     try:
         if options.skip_existing and separator.is_done(job):
             return Forecast(job, None, None, None, True, None)
@@ -82,19 +83,22 @@ def _look(separator: SongSeparator, job: Job, segment_s: dict[Layout, float]) ->
         seconds = options.duration_s if seconds is None else min(seconds, options.duration_s)
     if seconds is None:
         return Forecast(job, None, None, None, False, None)
-    if layout not in segment_s:
-        segment_s[layout] = _time_segment(separator, info.channels, layout)
-    hop_s = (separator.segment - separator.overlap) / model.sample_rate
+    if layout not in pace:
+        pace[layout] = _time_second(separator, info.channels, layout)
+    # What neighbouring segments share is computed twice.
+    wall_s = pace[layout] * seconds * (1 + separator.overlap / (separator.segment - separator.overlap))
     if FORMATS[options.file_format].lossy:
         rate = (options.bitrate_kbps or _LOSSY_KBPS) * 125 * (info.channels + 1) // 2
     else:
         rate = info.sample_rate * info.channels * (BITS.get(options.subtype) or 32) // 8
     size = round(rate * seconds) * len(job.targets)
-    return Forecast(job, seconds, size, segment_s[layout] * max(1.0, seconds / hop_s), False, None)
+    return Forecast(job, seconds, size, wall_s, False, None)
 
 
-def _time_segment(separator: SongSeparator, channels: int, layout: Layout) -> float:
-    silence = torch.zeros(1, channels, separator.segment)
+def _time_second(separator: SongSeparator, channels: int, layout: Layout) -> float:
+    """Time what a second of music takes, with some seconds of silence."""
+    samples = min(separator.segment, separator.model.excerpt_samples(_TIMED_S))
+    silence = torch.zeros(1, channels, samples)
     groups = [separator.plan.parts[name] for name in separator.plan.others]
     best = float("inf")
     with torch.inference_mode():
@@ -102,4 +106,4 @@ def _time_segment(separator: SongSeparator, channels: int, layout: Layout) -> fl
             began = time.perf_counter()
             separator.model.separate(silence, groups, layout)
             best = min(best, time.perf_counter() - began)
-    return best
+    return best * separator.model.sample_rate / samples

@@ -23,16 +23,16 @@ class Measuring:
         info: of the song.
         plan: its stems.
         model_hz: rate of the model.
-        segment: samples at the model's rate.
-        overlap: samples that neighbouring segments share.
+        hop: samples at the model's rate from segment to segment.
+        fade: where in a segment the cross-fade from the one before begins and ends.
     """
 
-    def __init__(self, info: AudioInfo, plan: StemPlan, model_hz: int, segment: int, overlap: int) -> None:
+    def __init__(self, info: AudioInfo, plan: StemPlan, model_hz: int, hop: int, fade: tuple[int, int]) -> None:
         self._plan = plan
         self._presence = PresenceMeter(len(plan.outputs), info.sample_rate, info.channels)
         self._bandwidth = BandwidthMeter(len(plan.outputs), info.sample_rate)
         self._loudness = [LoudnessMeter(info.sample_rate, info.channels, info.layout) for _ in plan.outputs]
-        self.seams = SeamMeter(len(plan.others), model_hz, segment - overlap, overlap)
+        self.seams = SeamMeter(len(plan.others), model_hz, hop, fade)
 
     def push(self, mixture: Waveform, others: Waveform) -> None:
         """Take a block of the song `[C, n]` and of the outputs that the model gave `[K, C, n]`."""

@@ -110,17 +110,17 @@ class SeamMeter:
         signals: number of signals.
         sample_rate: Hz, of the model.
         hop: samples from segment to segment.
-        overlap: samples that neighbouring segments share.
+        fade: where in a segment the cross-fade from the one before begins and ends.
     """
 
     NEAR_S = 0.001
     AROUND_S = 0.006
 
-    def __init__(self, signals: int, sample_rate: int, hop: int, overlap: int) -> None:
+    def __init__(self, signals: int, sample_rate: int, hop: int, fade: tuple[int, int]) -> None:
         self._near = max(2, round(self.NEAR_S * sample_rate))
         self._around = max(8, round(self.AROUND_S * sample_rate))
         self._hop = hop
-        self._ends = sorted({0, overlap})
+        self._ends = sorted(set(fade))
         self._held: Samples | None = None
         self._held_from = 0  # position of its first sample
         self._next = hop, 0  # start of a segment, and which of its ends

@@ -34,6 +34,7 @@ from sepgan.separation.sources import Source
 from sepgan.separation.staging import Staging
 from sepgan.separation.stems import StemPlan
 from sepgan.stem_writer import StemWriter
+from sepgan.streaming import joint
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio done and the seconds there are, None where the file does not say."""
@@ -85,7 +86,8 @@ class SongRun:
         start = round(options.start_s * info.sample_rate)
         wanted = None if options.duration_s is None else max(1, round(options.duration_s * info.sample_rate))
         frames = self._frames(start, wanted)
-        meters = Measuring(info, plan, self.model.sample_rate, self.segment, self.overlap)
+        fade = joint(self.overlap, self.model.context)
+        meters = Measuring(info, plan, self.model.sample_rate, self.segment - self.overlap, fade)
         with (
             self._folder(frames) as staged,
             StemWriter(

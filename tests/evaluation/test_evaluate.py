@@ -15,6 +15,7 @@ from sepgan import audio, data
 from sepgan.errors import EvaluationError, OutputError, UsageError
 from sepgan.evaluation.evaluate import Options, evaluate_folders, evaluate_tracks
 from sepgan.evaluation.report import Report
+from sepgan.recipe import FrontendRecipe, Recipe
 from sepgan.separator import Separator
 from tests import synth
 
@@ -22,21 +23,26 @@ RATE = 8000
 SCORE_DB = 1e-3  # numbers written and read as float32
 
 
+class Constant(torch.nn.Module):
+    """A network that gives the same masks whatever it hears."""
+
+    reach = 0
+
+    def __init__(self, shares: torch.Tensor) -> None:
+        super().__init__()
+        self.shares = shares
+
+    def forward(self, magnitudes: torch.Tensor) -> torch.Tensor:
+        return self.shares[:, None, None, None].expand(len(magnitudes), -1, *magnitudes.shape[1:])
+
+
 class Shares(Separator):
     """A model whose stems are known shares of the mixture."""
 
     def __init__(self, shares: dict[str, float], sample_rate: int = RATE) -> None:
-        torch.nn.Module.__init__(self)
-        self.stems = tuple(shares)
-        self.sample_rate = sample_rate
-        self.header = None
-        self.shares = torch.tensor(list(shares.values()))
-
-    segment = RATE
-    overlap = RATE // 10
-
-    def forward(self, mixture: torch.Tensor) -> torch.Tensor:
-        return mixture[:, None] * self.shares[:, None, None]
+        frontend = FrontendRecipe(sample_rate=sample_rate, n_fft=256, hop_length=64)
+        super().__init__(Recipe(name="shares", stems=tuple(shares), frontend=frontend))
+        self.generator = Constant(torch.tensor(list(shares.values())))
 
 
 FLOORS = ("mixture", "mixture/4", "silence")

@@ -43,8 +43,11 @@ class Shares(Separator):
         return 4000
 
     @property
-    def overlap(self) -> int:
-        return 1000
+    def context(self) -> tuple[int, int]:
+        return (0, 0)
+
+    def overlap_for(self, segment: int, wanted: int | None = None) -> int:
+        return segment // 4 if wanted is None else min(wanted, segment // 2)
 
     def excerpt_samples(self, seconds: float) -> int:
         return round(seconds * self.sample_rate)

@@ -66,7 +66,7 @@ HOP, OVERLAP = 3000, 1000
 
 
 def seam_db(samples: Audio, length: int = 3000) -> list[float | None]:
-    meter = SeamMeter(samples.shape[0], RATE_HZ, HOP, OVERLAP)
+    meter = SeamMeter(samples.shape[0], RATE_HZ, HOP, (0, OVERLAP))
     for block in blocks(samples, length):
         meter.push(block)
     return meter.decibels()
@@ -114,7 +114,7 @@ def test_segments_without_overlap_are_heard_and_with_overlap_are_not(overlap: in
         return (mixture * torch.linspace(0.5, 1.0, mixture.shape[-1])).unsqueeze(1)
 
     song: list[npt.NDArray[np.float32]] = [synth.tone(447.0, 3.0, sample_rate=RATE_HZ)]
-    meter = SeamMeter(1, RATE_HZ, 3000, overlap)
+    meter = SeamMeter(1, RATE_HZ, 3000, (0, overlap))
     for stems in separate_stream(drift, song, segment=3000 + overlap, overlap=overlap):
         meter.push(stems.numpy())
     level_db = meter.decibels()[0]

@@ -205,7 +205,8 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         tmp_path / "out",
         progress=lambda done, total: done_s.append(done),
     )
-    assert set(seen) == {4000}
+    assert set(seen[:-1]) == {4000}
+    assert 1000 < seen[-1] <= 4000  # what is left of the song
     assert len(seen) == 1 + math.ceil((20 * 16000 - 4000) / 3000)
     assert done_s == sorted(done_s)
     assert max(np.diff(done_s)) < 2 * 4000 / 16000  # one segment at a time

@@ -145,7 +145,7 @@ def test_no_memory_at_all_has_its_own_error(tmp_path: Path) -> None:
     def no_memory(mixture: Tensor) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    with pytest.raises(OutOfMemoryError, match="even with segments of 250 samples"):
+    with pytest.raises(OutOfMemoryError, match="even with segments of 62 samples"):
         separate_file(Shares(no_memory), write(tmp_path / "song.wav", noise()), tmp_path / "out")
     assert contents(tmp_path) == ["song.wav"]
 

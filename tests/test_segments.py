@@ -1,0 +1,177 @@
+"""A song in many segments is the song in one: every kind of network, and the bundled one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sepgan import audio
+from sepgan.engine import Engine, EngineOptions
+from sepgan.ensemble import Ensemble
+from sepgan.models import GENERATORS
+from sepgan.models.reach import edges
+from sepgan.recipe import FrontendRecipe, GeneratorRecipe, Recipe
+from sepgan.separator import Separator
+from sepgan.streaming import separate_array, separate_stream
+
+DEMO_SONG = Path(__file__).parent.parent / "examples" / "everything_is_free_caesium.flac"
+EQUAL_DB = -100.0  # of the difference against the stem: rounding of float32, which depends on how arrays are cut
+
+FRONTEND: dict[str, Any] = {"sample_rate": 8000, "n_fft": 256, "hop_length": 64}
+KINDS: dict[str, dict[str, Any]] = {
+    "classic": {"widths": (3, 4, 5), "head_width": 4},
+    "classic pooled": {"widths": (4, 4), "head_width": 4, "downsample": "pool", "kernel": 3},
+    "branched": {"widths": (3, 4, 4), "bottleneck": 3, "head_width": 4, "branches": (3, 1)},
+    "spleeter": {"widths": (3, 4)},
+    "bandsplit": {"widths": (4, 6), "strides": (2,), "dual_path": 1, "subbands": 2},
+}
+
+
+def make(kind: str, seed: int = 0, **frontend: int) -> Separator:
+    torch.manual_seed(seed)
+    recipe = Recipe(
+        name="tiny",
+        frontend=FrontendRecipe(**(FRONTEND | frontend)),
+        generator=GeneratorRecipe(kind=kind.split()[0], **KINDS[kind]),
+    )
+    separator = Separator(recipe).eval()
+    with torch.no_grad():  # untrained networks hardly look around: larger weights do
+        for weights in separator.generator.parameters():
+            weights.mul_(2.0)
+    return separator
+
+
+def music(samples: int, channels: int = 2) -> Tensor:
+    """Noise that swells and dies away, so that a network has something to notice."""
+    random = torch.Generator().manual_seed(samples)
+    slow = torch.nn.functional.interpolate(torch.rand(1, 1, 2 + samples // 500, generator=random), samples)[0]
+    return torch.randn(channels, samples, generator=random) * slow
+
+
+def worst_db(one: Tensor, many: Tensor) -> float:
+    """Energy of the difference against that of the stem, of the worst stem."""
+    error = (many - one).double().square().sum((-1, -2)) / one.double().square().sum((-1, -2))
+    return float(10 * torch.log10(error.clamp_min(1e-30)).max())
+
+
+def shortest(engine: Engine | Ensemble) -> tuple[int, int]:
+    """The shortest segment with which the result is that of the whole song, and its overlap."""
+    step = engine.segmenting.grid * engine.segmenting.hop_length
+    segment = 2 * (sum(engine.context) + round(0.02 * engine.sample_rate)) + step
+    segment += -segment % step + step - engine.segmenting.hop_length
+    overlap = engine.overlap_for(segment)
+    assert overlap > sum(engine.context), "the context of both sides fits"
+    assert (segment - overlap) % step == 0
+    return segment, overlap
+
+
+def in_many(engine: Engine | Ensemble, mixture: Tensor) -> Tensor:
+    segment, overlap = shortest(engine)
+    batch = engine.batch_for(segment, len(mixture))
+    pieces = separate_stream(
+        engine, [mixture.numpy()], segment=segment, overlap=overlap, context=engine.context, batch=batch
+    )
+    return torch.cat(list(pieces), dim=-1)
+
+
+def test_every_kind_is_tested() -> None:
+    assert {kind.split()[0] for kind in KINDS} == set(GENERATORS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=4)
+@given(more=st.integers(1, 15_000))
+def test_many_segments_give_what_one_gives(kind: str, more: int) -> None:
+    engine = Engine(make(kind))
+    mixture = music(shortest(engine)[0] + more)
+    one = engine(mixture[None])[0]
+    assert worst_db(one, in_many(engine, mixture)) <= EQUAL_DB
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_less_context_they_do_not(kind: str) -> None:
+    """What is discarded is not more than it must be: with half the overlap, segments differ."""
+    engine = Engine(make(kind))
+    segment, overlap = shortest(engine)
+    mixture = music(3 * segment)
+    step = engine.segmenting.grid * engine.segmenting.hop_length
+    half = segment - (segment - overlap // 2) // step * step
+    many = separate_array(engine, mixture, segment=segment, overlap=half)
+    assert worst_db(engine(mixture[None])[0], many) > EQUAL_DB + 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reach_is_that_of_the_network_itself(kind: str) -> None:
+    """Frames that are not a number spoil just the masks that are said to depend on them."""
+    separator = make(kind)
+    generator, config = separator.generator, separator.recipe.generator
+    grid = int(getattr(generator, "grid", 1))
+    begin, end = edges(generator, config, 2, 3) or (0, 0)
+    outside = 2 * grid
+    frames = 2 * outside + -(-(begin + end) // grid) * grid + 4 * grid
+    shape = (1, 2, separator.bands.bands, frames)
+    magnitudes = torch.rand(shape, dtype=torch.complex64 if separator.complex_masks else torch.float32)
+    magnitudes[..., : outside + 2] = torch.nan
+    magnitudes[..., frames - outside - 3 :] = torch.nan
+    with torch.no_grad():
+        whole = torch.nonzero(~generator(magnitudes).isnan().flatten(0, -2).any(0)).flatten()
+    found = int(whole[0]) - outside, frames - outside - 1 - int(whole[-1])
+    assert found == (begin, end)
+
+
+def test_finding_the_reach_draws_no_random_numbers() -> None:
+    separator = make("classic")
+    before = torch.get_rng_state()
+    assert separator.context[0] > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_that_hears_the_whole_song_is_cross_faded() -> None:
+    separator = make("classic")
+    separator.generator.reach = None  # type: ignore[assignment]  # as a network with attention over time says
+    engine = Engine(separator)
+    assert engine.context == (0, 0)
+    assert engine.overlap_for(engine.segment) >= separator.sample_rate
+
+
+@pytest.mark.parametrize(
+    ("channels", "options"), [(2, EngineOptions(shifts=1)), (3, EngineOptions(batch=3)), (1, EngineOptions())]
+)
+def test_also_with_shifts_batches_and_other_channels(channels: int, options: EngineOptions) -> None:
+    engine = Engine(make("branched"), options)
+    mixture = music(2 * shortest(engine)[0], channels)
+    one = engine(mixture[None])[0]
+    assert worst_db(one, in_many(engine, mixture)) <= EQUAL_DB
+
+
+@pytest.mark.parametrize("hop_length", [64, 80])
+def test_also_with_several_models(hop_length: int) -> None:
+    """Whose segments begin on the grid of both."""
+    ensemble = Ensemble([Engine(make("classic")), Engine(make("spleeter", seed=1, hop_length=hop_length))])
+    segment, _ = shortest(ensemble)
+    mixture = music(3 * segment)
+    one = ensemble(mixture[None])[0]
+    assert worst_db(one, in_many(ensemble, mixture)) <= EQUAL_DB
+
+
+def test_models_whose_grids_never_meet_are_cross_faded() -> None:
+    ensemble = Ensemble([Engine(make("classic")), Engine(make("spleeter", hop_length=79))])
+    assert ensemble.context == (0, 0)
+
+
+def test_the_wiener_filter_depends_on_the_segment() -> None:
+    engine = Engine(make("classic"), EngineOptions(wiener=1))
+    assert engine.context == (0, 0)
+    assert engine.segment <= 10 * 8000
+
+
+def test_the_bundled_model_gives_the_same_in_many_segments() -> None:
+    engine = Engine(Separator.load("default"))
+    segment, _ = shortest(engine)
+    mixture = torch.from_numpy(audio.read(DEMO_SONG)[0])[:, : segment + 44100]
+    one = engine(mixture[None])[0]
+    assert worst_db(one, in_many(engine, mixture)) <= EQUAL_DB
