@@ -66,10 +66,9 @@ class BandSplitUNet(nn.Module):
         self.padding = -bands % multiple
         size = (bands + self.padding) // config.subbands
         seen = 5 * config.channels + (2 if config.channels == 2 else 0)
-        # Level by bin, as music has it: falling by 30 dB a decade. Training finds the rest.
-        position = torch.arange(bands) / bands
-        self.offset = nn.Parameter((3.5 * position.clamp_min(1 / 64).log10()).view(1, 1, bands, 1))
-        self.gain = nn.Parameter(torch.full((1, 1, bands, 1), 0.4))
+        # About the mean logarithm of a song by bin, and one over its spread. Training finds both.
+        self.offset = nn.Parameter(torch.linspace(1.0, -5.0, bands))
+        self.gain = nn.Parameter(torch.full((bands,), 0.7))
         self.first = nn.Conv2d(seen * config.subbands, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList()
         self.decoder = nn.ModuleList()
@@ -111,13 +110,12 @@ class BandSplitUNet(nn.Module):
     def _features(self, spectrum: Tensor) -> Tensor:
         """Levels and differences of phase, real: `[B, C, F, N] -> [B, 5 C (+ 2), F, N]`."""
         magnitude = spectrum.abs()
-        level = self.gain * (torch.log(magnitude + LOG_FLOOR) - self.offset)
+        level = self.gain[:, None] * (torch.log(magnitude + LOG_FLOOR) - self.offset[:, None])
         unit = spectrum / (magnitude + LOG_FLOOR)  # near silence it shrinks, and noise of rounding with it
         across = functional.pad(unit[:, :, 1:] * unit[:, :, :-1].conj(), (0, 0, 0, 1))
         # A steady partial advances by the same angle each frame, whatever its frequency: the second difference is zero.
-        along = functional.pad(unit[..., 2:] * unit[..., 1:-1].conj().square() * unit[..., :-2], (1, 1))
-        if spectrum.shape[-1] < 3:
-            along = torch.zeros_like(unit)
+        around = functional.pad(unit, (1, 1))
+        along = around[..., 2:] * unit.conj().square() * around[..., :-2]
         phases = [across, along] if self.channels == 1 else [across, along, unit[:, :1] * unit[:, 1:].conj()]
         parts = torch.cat(phases, dim=1)
         return torch.cat([level, parts.real, parts.imag], dim=1)

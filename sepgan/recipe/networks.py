@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from sepgan.recipe.noise import NoiseRecipe
 from sepgan.recipe.section import Section
 
-BANDSPLIT_WIDTHS = (32, 64, 256)  # where a recipe names none
+BANDSPLIT = {"widths": (32, 64, 256), "dropout": 0.0}  # where a recipe says nothing
 
 
 class FrontendRecipe(Section):
@@ -60,9 +60,9 @@ class GeneratorRecipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """A kind may have widths of its own."""
+        """A kind may have defaults of its own."""
         if isinstance(given, Mapping) and given.get("kind") == "bandsplit":
-            return {"widths": BANDSPLIT_WIDTHS} | dict(given)
+            return BANDSPLIT | dict(given)
         return given
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from sepgan.atomic import replacing
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import OutputError, SepganError, UsageError
-from sepgan.models.graph import INPUT, ONNX, OUTPUT, SUFFIXES, Graph, GraphHeader, digest, header_path
+from sepgan.models.graph import INPUT, ONNX, OUTPUT, SUFFIXES, TORCHSCRIPT, Graph, GraphHeader, digest, header_path
 from sepgan.separator import Separator
 
 OPSET = 17  # of ONNX, 2022: what onnxruntime has known since 1.12
+LEAST_FRAMES = 8  # of the example that a graph is traced with, so that nothing in it is a special case of a few frames
 PARITY = 1e-4  # largest difference of a mask, of 1; measured: about 1e-6
 
 
@@ -37,15 +39,20 @@ def export(separator: Separator, path: Path) -> Exported:
     Raises:
         OutputError: It cannot be written.
         SepganError: The graph does not compute what the generator does.
-        UsageError: The path ends otherwise, or the package `onnx` is missing.
+        UsageError: The path ends otherwise, the package `onnx` is missing, or ONNX cannot hold the generator.
     """
     if path.suffix not in SUFFIXES:
         raise UsageError(f"'{path}' must end in one of {', '.join(SUFFIXES)}, which say what to export to")
+    if path.suffix == ONNX and separator.complex_masks:
+        raise UsageError(
+            f"generator.kind '{separator.recipe.generator.kind}' has complex masks, and ONNX has no complex numbers: "
+            f"export to '{path.with_suffix(TORCHSCRIPT)}'"
+        )
     header = separator.header
     assert header is not None, "a model that was read has a header"
     generator = separator.generator.cpu().eval()
     grid = int(getattr(generator, "grid", 1))
-    example = _magnitudes(separator, 1, 2 * grid)
+    example = _seen(separator, 1, max(LEAST_FRAMES, 2 * grid))
     try:
         with replacing(path) as temporary:
             _write(generator, example, temporary, onnx=path.suffix == ONNX)
@@ -95,8 +102,8 @@ def _difference(graph: Graph, generator: nn.Module, separator: Separator, grid: 
     largest = 0.0
     with torch.no_grad():
         for items, frames in ((1, 2 * grid), (2, grid), (1, 3 * grid + 1), (1, max(1, grid - 1))):
-            magnitudes = _magnitudes(separator, items, frames)
-            largest = max(largest, float((graph(magnitudes) - generator(magnitudes)).abs().max()))
+            seen = _seen(separator, items, frames)
+            largest = max(largest, float((graph(seen) - generator(seen)).abs().max()))
     if not largest <= PARITY:
         raise SepganError(
             f"the exported graph differs from the model by {largest:.2g}: this generator cannot be exported"
@@ -104,7 +111,11 @@ def _difference(graph: Graph, generator: nn.Module, separator: Separator, grid: 
     return largest
 
 
-def _magnitudes(separator: Separator, items: int, frames: int) -> Tensor:
+def _seen(separator: Separator, items: int, frames: int) -> Tensor:
+    """Noise such as a network may be shown: magnitudes, or complex where its masks are."""
     random = torch.Generator().manual_seed(frames)
     shape = (items, separator.recipe.generator.channels, separator.bands.bands, frames)
-    return torch.rand(shape, generator=random)
+    magnitudes = torch.rand(shape, generator=random)
+    if not separator.complex_masks:
+        return magnitudes
+    return torch.polar(magnitudes, 2 * math.pi * torch.rand(shape, generator=random))
