@@ -74,6 +74,12 @@ def open_songs(
             report(_known(songs))
         everything.append(songs)
     taught = recipe.teacher is not None and recipe.teacher.weight > 0
+    unpaired = recipe.adversary.weight > 0 and any(judge.unpaired for judge in recipe.adversary.discriminators)
+    if any(source.unlabelled for source in recipe.data.train) and not taught and not unpaired:
+        _log.warning(
+            "nothing learns from mixtures without stems: give the recipe a teacher with teacher.weight above 0, or "
+            "adversary.unpaired, or leave those sources out"
+        )
     known = any(sound.covers for songs in everything for song in songs for sound in song.sounds)
     if everything and not known and not taught:
         raise DatasetError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sepgan.data.excerpts import Batch
+from sepgan.frontend import Stft
 from sepgan.separator import Separator
 from sepgan.training.separation import SeparationTask
 from tests.training.taught import (
@@ -101,6 +102,25 @@ def test_a_student_with_complex_masks_learns_from_magnitudes(roots: dict[str, Pa
     batch = batch_of(task, None, ALONE)
     measured = [loop.train_step([batch]) for _ in range(6)]
     assert measured[-1]["teacher"] < measured[0]["teacher"]
+
+
+@pytest.mark.parametrize(("model", "more"), [("tutor", 0), ("finer", 2)])
+def test_a_teacher_of_the_same_front_end_needs_no_second_transform(
+    model: str, more: int, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, task = open_task(tiny(roots, {"model": str(roots["models"] / f"{model}.safetensors")}), tmp_path, roots)
+    batch = batch_of(task, None, ALONE)
+    shapes: list[tuple[int, ...]] = []
+    transform = Stft.forward
+
+    def count(self: Stft, waveform: Tensor) -> Tensor:
+        shapes.append(tuple(waveform.shape[:-1]))
+        return transform(self, waveform)
+
+    monkeypatch.setattr(Stft, "forward", count)
+    task.make(batch, judged=False)
+    # Of the mixtures and the true stems; then of what is taught alone: the mixture in its frames, its voice in ours.
+    assert shapes == [(2, 2), (2, 4, 2), (1, 2), (1, 1, 2)][: 2 + more]
 
 
 def test_what_is_known_of_a_song_decides_how_much_the_teacher_counts(roots: dict[str, Path], tmp_path: Path) -> None:

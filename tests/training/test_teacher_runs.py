@@ -174,6 +174,15 @@ def test_a_teacher_by_name_that_was_not_added_yet(roots: dict[str, Path], tmp_pa
         open_task(tiny(roots, {"model": "spleeter-2stems"}), tmp_path, roots)
 
 
+def test_songs_that_nothing_learns_from_are_told_of(
+    roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for teacher, told in (({}, False), ({"weight": 0.0}, True), (None, True)):
+        caplog.clear()
+        open_task(tiny(roots, teacher), tmp_path, roots)
+        assert ("nothing learns from mixtures without stems" in caplog.text) == told
+
+
 def test_songs_without_stems_are_enough_for_a_teacher(roots: dict[str, Path], tmp_path: Path) -> None:
     only = {"data": {"train": [{"kind": "folder", "root": "mixtures", "unlabelled": True}]}}
     run(tiny(roots, {}, train={"steps": 1}, **only), tmp_path, roots)
