@@ -18,7 +18,7 @@ from sepgan.training.comparison.report import verdict
 from sepgan.training.comparison.twins import Twins, read_twins, train_twins
 from sepgan.training.validation import ValidationSong
 from tests import synth
-from tests.training.test_trainer import tiny
+from tests.training.runs import tiny
 
 
 def scored(share: float, usdr: float, mr_stft: float, songs: int = 6, noise: float = 0.0) -> Scored:

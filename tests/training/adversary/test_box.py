@@ -1,4 +1,4 @@
-"""The adversary: when it counts, that it leads to a known answer, and every discriminator with every loss."""
+"""The adversary: when it counts, that it leads to a known answer, and what it says of itself."""
 
 import json
 import math
@@ -6,51 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
 
-from sepgan.models.classic import ClassicUNet
-from sepgan.models.judgement import Surroundings
-from sepgan.recipe import AdversaryRecipe, GeneratorRecipe
-from sepgan.recipe.adversary import GAN_LOSSES
-from sepgan.training.adversary import Adversary, Evidence, Judged
+from sepgan.training.adversary import Judged
+from tests.training.adversary.boxes import (
+    TRUTH,
+    build,
+    examples,
+    make,
+    score,
+    update,
+)
 
 ANSWER = 0.1  # how near to the known answer a scale must come, absolute
-GENERATOR = GeneratorRecipe(widths=(4, 6), channels=1, head_width=4, dropout=0.0)
-AROUND = Surroundings(stems=2, channels=1, bands=16, generator=GENERATOR)
-STRICT: dict[str, dict[str, Any]] = {  # what a loss cannot do without
-    "wasserstein": {"clip_weights": 0.1, "spectral_norm": False},
-    "wasserstein_gp": {"gradient_penalty": 10.0, "spectral_norm": False},
-    "margin": {"activation": "energy"},
-}
-
-
-def make(around: Surroundings = AROUND, **keys: object) -> Adversary:
-    torch.manual_seed(0)
-    config = AdversaryRecipe.model_validate({"weight": 1.0, "widths": [16]} | keys)
-    return Adversary(config, around, Fabric(accelerator="cpu", devices=1))
-
-
-def update(adversary: Adversary, evidence: Evidence | Judged) -> dict[str, float]:
-    adversary.begin()
-    measured = adversary.learn(evidence, 1.0)
-    return {name: float(value) for name, value in (measured | adversary.apply()).items()}
-
-
-def score(adversary: Adversary, judged: Evidence | Judged, step: int = 0) -> Tensor:
-    fake = judged.fake if isinstance(judged, Judged) else next(iter(judged.values())).fake
-    return adversary.objective(None, judged, fake, 1.0, step)[0]
-
-
-def examples(scales: Tensor, truth: Tensor, generator: torch.Generator, items: int = 8) -> Judged:
-    """Stems that are scaled copies of their mixture: the real ones by `truth`, the generated ones by `scales`."""
-    mixture = 0.5 + torch.rand(items, 1, 16, 8, generator=generator)
-    label = torch.arange(items) % len(truth)
-    real, fake = (factors[label][:, None, None, None] * mixture for factors in (truth, scales))
-    return Judged(mixture, real, fake, label)
-
-
-TRUTH = torch.tensor([0.8, 0.3])
 
 
 @pytest.mark.parametrize("start", [1.5, 0.1])
@@ -97,75 +64,6 @@ def test_the_score_reaches_the_generator_and_not_the_discriminator() -> None:
         assert torch.equal(weight, old)
 
 
-def evidence_of(view: str, seed: int = 0, items: int = 6) -> Evidence:
-    """Real and generated examples of a view that differ in kind: noise against noise with a hum."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {
-        "bands": (1, 16, 8),
-        "unpaired": (1, 16, 8),
-        "context": (2, 1, 16, 8),
-        "waveform": (1, 512),
-        "vector": (3,),
-    }
-    shape = shapes[view]
-    real, noise = (torch.randn(items, *shape, generator=generator) for _ in range(2))
-    if view not in ("waveform", "vector"):
-        real, noise = real.abs(), noise.abs()
-    mixture = (real.sum(1) if view == "context" else real) + 0.5
-    label = torch.arange(items) % 2
-    paired = view not in ("vector", "unpaired")
-    return {view: Judged(mixture if paired else None, real, 0.3 * noise + 0.7, label, paired)}
-
-
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "patch": ("bands", {"kind": "patch"}),
-    "patch, unconditional": ("bands", {"kind": "patch", "conditional": False, "labels": "none"}),
-    "patch, one per stem": ("bands", {"kind": "patch", "labels": "separate"}),
-    "patch, unpaired": ("unpaired", {"kind": "patch", "conditional": False, "unpaired": True}),
-    "context": ("context", {"kind": "context"}),
-    "stft": ("waveform", {"kind": "stft", "widths": [4], "n_ffts": [64, 32]}),
-    "stft, unconditional": ("waveform", {"kind": "stft", "widths": [4], "n_ffts": [64, 32], "conditional": False}),
-    "stft, one per stem": ("waveform", {"kind": "stft", "widths": [4], "n_ffts": [64], "labels": "separate"}),
-    "encoder": ("bands", {"kind": "encoder"}),
-    "mlp": ("vector", {"kind": "mlp"}),
-}
-
-
-def build(network: str, loss: str, **keys: object) -> tuple[Adversary, Evidence]:
-    view, settings = NETWORKS[network]
-    around = AROUND._replace(dimensions=3) if view == "vector" else AROUND
-    return make(around, **({"loss": loss} | STRICT.get(loss, {}) | settings | keys)), evidence_of(view)
-
-
-@pytest.mark.parametrize("loss", sorted(GAN_LOSSES))
-@pytest.mark.parametrize("network", NETWORKS)
-def test_one_step_lowers_the_discriminators_loss_on_fixed_data(network: str, loss: str) -> None:
-    """Every discriminator with every loss; the loss without penalties, measured before and after on the same data."""
-    rate = 1e-4
-    adversary, evidence = build(network, loss, learning_rate=rate, clip_weights=1.0 if loss == "wasserstein" else 0.0)
-    judge = adversary.judges[0]
-    if loss == "wasserstein_gp":  # whose penalty may well come first; here the critic itself is the question
-        adversary.config = adversary.config.model_copy(update={"gradient_penalty": 0.0})
-    judge.network.eval()  # spectral and batch norms stand still, so that only the step makes a difference
-    before = update(adversary, evidence)["discriminator_loss"]
-    adversary.begin()
-    after = float(adversary.learn(evidence, 1.0)["discriminator_loss"])
-    assert after < before
-    for value in adversary.generator_losses(evidence).values():
-        assert math.isfinite(float(value))
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_the_generators_gradient_reaches_every_view(network: str) -> None:
-    adversary, evidence = build(network, "hinge")
-    (view, judged), *_ = evidence.items()
-    fake = judged.fake.requires_grad_(True)
-    torch.autograd.backward(score(adversary, {view: judged._replace(fake=fake)}))
-    assert fake.grad is not None
-    assert bool(torch.isfinite(fake.grad).all())
-    assert float(fake.grad.flatten(1).abs().amax(1).min()) > 0
-
-
 def test_updates_lower_the_discriminators_loss() -> None:
     adversary, scales = make(learning_rate=1e-2), torch.tensor([1.5, 1.5])
     generator = torch.Generator().manual_seed(0)
@@ -193,62 +91,6 @@ def test_shares_of_a_batch_add_up_to_the_whole() -> None:
         assert one.grad is not None
         assert other.grad is not None
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-6)
-
-
-def test_several_discriminators_each_see_their_view() -> None:
-    adversary = make(also=[{"kind": "stft", "widths": [4], "n_ffts": [64]}, {"kind": "context", "widths": [4]}])
-    assert adversary.views == {"bands", "waveform", "context"}
-    assert list(adversary.modules) == ["discriminator", "discriminator_1_stft", "discriminator_2_context"]
-    evidence = {view: judged for name in sorted(adversary.views) for view, judged in evidence_of(name).items()}
-    measured = update(adversary, evidence)
-    assert {"discriminator_loss", "discriminator_loss_1_stft", "false_positives_2_context"} <= measured.keys()
-    losses = adversary.generator_losses(evidence)["adversarial"]
-    alone = [adversary.generator_losses({view: judged})["adversarial"] for view, judged in evidence.items()]
-    assert float(losses) == pytest.approx(float(torch.stack(alone).mean()), abs=1e-2)
-    del evidence["context"]
-    assert "discriminator_loss_2_context" not in update(adversary, evidence)
-
-
-@pytest.mark.parametrize("key", ["r1", "r2", "gradient_penalty"])
-def test_penalties_flatten_the_discriminator(key: str) -> None:
-    """After the same updates its gradients are smaller than without the penalty."""
-
-    def steepness(**keys: object) -> float:
-        adversary, evidence = build("mlp", "non_saturating", learning_rate=1e-2, spectral_norm=False, **keys)
-        for _ in range(40):
-            update(adversary, evidence)
-        judged = evidence["vector"]
-        at = torch.cat([judged.real, judged.fake]).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(adversary.modules["discriminator"](None, at, None).scores[0].sum(), at)
-        return float(gradient.norm(dim=1).mean())
-
-    assert steepness(**{key: 10.0}) < 0.8 * steepness()
-
-
-def test_lazy_penalties_are_taken_every_so_many_updates() -> None:
-    adversary, evidence = build("mlp", "hinge", r1=1.0, penalty_every=3)
-    assert ["penalty" in update(adversary, evidence) for _ in range(6)] == [True, False, False, True, False, False]
-    lazy, eager = (build("mlp", "hinge", r1=1.0, penalty_every=every)[0] for every in (3, 1))
-    assert update(lazy, evidence)["penalty"] == pytest.approx(3 * update(eager, evidence)["penalty"], rel=1e-5)
-
-
-def test_clipped_weights_stay_clipped() -> None:
-    adversary, evidence = build("mlp", "wasserstein", learning_rate=0.5, clip_weights=0.03)
-    for _ in range(3):
-        update(adversary, evidence)
-    largest = max(float(weight.detach().abs().max()) for weight in adversary.modules["discriminator"].parameters())
-    assert largest == pytest.approx(0.03)
-
-
-def test_its_gradient_is_clipped_apart_from_the_generators() -> None:
-    adversary, evidence = build("mlp", "hinge", clip_norm=1e-3, spectral_norm=False)
-    assert update(adversary, evidence)["discriminator_gradient_norm"] > 1e-3
-    total = sum(
-        float(weight.grad.square().sum())
-        for weight in adversary.modules["discriminator"].parameters()
-        if weight.grad is not None
-    )
-    assert math.sqrt(total) == pytest.approx(1e-3, rel=1e-2)
 
 
 @pytest.mark.parametrize(("boundary", "wanted"), [("least_squares", 0.5), ("hinge", 0.75), ("wasserstein_gp", 0.25)])
@@ -356,51 +198,3 @@ def test_rating_teaches_nothing() -> None:
         torch.equal(before[name], value) for name, value in adversary.modules["discriminator"].state_dict().items()
     )
     assert adversary.modules["discriminator"].training
-
-
-def sharing(mode: str) -> tuple[Adversary, nn.Module, Evidence]:
-    adversary, evidence = build("encoder", "hinge", share_encoder=mode, share_every=3)
-    generator = ClassicUNet(GENERATOR, stems=2, bands=16)
-    adversary.bind(generator)
-    return adversary, generator, evidence
-
-
-def equal_encoders(adversary: Adversary, generator: nn.Module) -> bool:
-    judge = adversary.judges[0].network.module
-    assert isinstance(judge, nn.Module)
-    own, given = (network.get_submodule("encoder").state_dict() for network in (generator, judge))
-    return all(torch.equal(own[name], given[name]) for name in own)
-
-
-def test_a_copied_encoder_arrives_every_so_many_steps() -> None:
-    adversary, generator, evidence = sharing("copy")
-    equal = []
-    for step in range(6):
-        update(adversary, evidence)
-        adversary.after_step(step, generator)
-        equal.append(equal_encoders(adversary, generator))
-    assert equal == [False, False, True, False, False, True]
-    assert all(weight.requires_grad for weight in generator.parameters())
-
-
-def test_a_tied_encoder_is_the_discriminators_at_every_step() -> None:
-    adversary, generator, evidence = sharing("tied")
-    for step in range(3):
-        update(adversary, evidence)
-        adversary.after_step(step, generator)
-        assert equal_encoders(adversary, generator)
-    frozen = {name.split(".")[0] for name, weight in generator.named_parameters() if not weight.requires_grad}
-    assert frozen == {"encoder"}
-
-
-def test_an_encoder_that_is_not_shared_stays_its_own() -> None:
-    adversary, generator, evidence = sharing("none")
-    update(adversary, evidence)
-    adversary.after_step(2, generator)
-    assert not equal_encoders(adversary, generator)
-
-
-def test_instance_noise_is_seeded_and_on_both_sides() -> None:
-    first, second = (update(*build("mlp", "hinge", instance_noise=2.0)) for _ in range(2))
-    assert first == second
-    assert first != update(*build("mlp", "hinge"))

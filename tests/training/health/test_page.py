@@ -13,7 +13,7 @@ from sepgan.training.health.page import PAGE, SAMPLES, SCORES, alarms_of, read_l
 from sepgan.training.loop import Loop
 from sepgan.training.trainer import open_run
 from tests import synth
-from tests.training.test_trainer import equal, task_of, tiny
+from tests.training.runs import equal, task_of, tiny
 
 
 @pytest.fixture(scope="module")
