@@ -3,8 +3,10 @@
 All levels but the deepest are copied. Between the deepest level's convolution down and its convolution up there is no
 activation, so both are one linear map, and the narrower one that comes nearest to it on given music follows from a
 singular value decomposition (Eckart and Young, 1936, in the metric of the features' second moments). Every branch
-begins with the same decoder; the head of the last branch begins as Spleeter's gain, the heads of all others with equal
-shares of the rest, so that before any training the last stem's mask is Spleeter's.
+begins with the same decoder. Spleeter's last level works at the full resolution, where ours computes nothing: the head
+of the last branch is the linear map that comes nearest to the logits of Spleeter's gain on the same music, by weighted
+least squares. The heads of all others begin with equal shares of the rest, so that before any training the last stem's
+mask is Spleeter's, as far as the size allows.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from sepgan.models.branched import Affine, BranchedUNet
 from sepgan.models.spleeter import LEAK, SpleeterUNet
 
 RIDGE = 1e-6  # of the mean variance, so that features that never vary do not divide by zero
+MAX_LOGIT = 12.0  # a gain of -104 dB; beyond it nothing is heard any more
+DECIDED = 0.02  # share of the weight of a cell that is left where the gain is 0 or 1
 
 
 def begin_as(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Tensor]) -> float:
@@ -39,7 +43,7 @@ def begin_as(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Tens
     """
     widths = [level.conv.out_channels for level in branched.encoder]  # type: ignore[union-attr]
     theirs = [level.out_channels for level in network.down]
-    stems = branched.heads[-1].out_channels // branched.channels  # type: ignore[operator]
+    stems = branched.heads[-1].out_channels // (4 * branched.channels)  # type: ignore[operator]
     if widths != theirs[:-1] or stems != 1:
         raise CheckpointError(
             f"a generator with widths {widths} and {stems} stems in its last branch cannot begin as one with widths "
@@ -49,27 +53,25 @@ def begin_as(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Tens
         for level, (ours, convolve) in enumerate(zip(branched.encoder, network.down, strict=False)):
             _copy(ours.conv, convolve)  # type: ignore[arg-type]
             _fix(ours.affine, network.down_normalise[level])  # type: ignore[arg-type]
-        kept = _narrow(branched, network, torch.cat([_deepest(network, magnitudes) for magnitudes in music]))
-        for branch, head in zip(branched.branches, branched.heads, strict=True):
-            for depth, ours in enumerate([*branched.shared, *branch], start=0):  # type: ignore[misc]
+        heard = list(music)
+        kept = _narrow(branched, network, torch.cat([_deepest(network, magnitudes) for magnitudes in heard]))
+        for branch in branched.branches:
+            for depth, ours in enumerate([*branched.shared, *branch]):  # type: ignore[misc]
                 if depth > 0:
-                    _copy(ours.conv, network.up[depth])
+                    ours.conv.weight.copy_(network.up[depth].get_parameter("weight"))
+                ours.bias.copy_(network.up[depth].get_parameter("bias"))
                 _fix(ours.affine, network.up_normalise[depth])  # type: ignore[arg-type]
-            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
         # sigmoid(x) = exp(x) / (exp(x) + 1): with the others' logits at -log(count) they share exactly the rest.
-        others = branched.stems - 1
         for head in branched.heads[:-1]:
-            nn.init.constant_(head.bias, -math.log(others))  # type: ignore[arg-type]
-        _copy(branched.heads[-1], network.head)
+            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+            nn.init.constant_(head.bias, -math.log(branched.stems - 1))  # type: ignore[arg-type]
+        _fit_head(branched, network, heard)
     return kept
 
 
 def _copy(ours: nn.Module, theirs: nn.Module) -> None:
-    """Copy a convolution into the first channels of one that may be wider."""
     for name, source in theirs.named_parameters():
-        target = ours.get_parameter(name)
-        target[tuple(slice(size) for size in source.shape)] = source
+        ours.get_parameter(name).copy_(source)
 
 
 def _fix(affine: Affine, normalise: nn.BatchNorm2d) -> None:
@@ -77,8 +79,8 @@ def _fix(affine: Affine, normalise: nn.BatchNorm2d) -> None:
     assert normalise.running_mean is not None
     assert normalise.running_var is not None
     gain = normalise.weight / torch.sqrt(normalise.running_var + normalise.eps)
-    affine.weight[: len(gain)] = gain
-    affine.bias[: len(gain)] = normalise.bias - normalise.running_mean * gain
+    affine.weight.copy_(gain)
+    affine.bias.copy_(normalise.bias - normalise.running_mean * gain)
 
 
 def _deepest(network: SpleeterUNet, magnitudes: Tensor) -> Tensor:
@@ -112,5 +114,39 @@ def _narrow(branched: BranchedUNet, network: SpleeterUNet, features: Tensor) -> 
     narrow.bias[:rank] = (into @ down.get_parameter("bias").double()).float()
     first = branched.shared[0].conv
     first.weight[:rank] = torch.einsum("wk,wohi->kohi", back, kernel).float()  # type: ignore[union-attr, operator]
-    first.bias.copy_(up.get_parameter("bias"))  # type: ignore[union-attr, operator]
     return float(energy[:rank].square().sum() / energy.square().sum())
+
+
+def _fit_head(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Tensor]) -> None:
+    """Fill the last head with the linear map that comes nearest to the logits of the network's gain.
+
+    A cell weighs as much as its magnitude, and more where the gain is undecided, as a slip of the logit is heard there.
+    """
+    head = branched.heads[-1]
+    assert isinstance(head, nn.Conv2d)
+    assert head.bias is not None
+    size = head.weight[0].numel() + 1
+    moments = torch.zeros(size, size, dtype=torch.float64)
+    wanted = torch.zeros(size, head.out_channels, dtype=torch.float64)
+    for magnitudes in music:
+        bands, frames = magnitudes.shape[-2:]
+        x = functional.pad(magnitudes, (0, -frames % branched.grid, 0, -bands % branched.grid))
+        *_, features = branched.features(x)
+        gain = network(x)
+        weight = _by_cell((x * (gain * (1 - gain) + DECIDED)).mean(1, keepdim=True)).mean(1).flatten()
+        logits = _by_cell(torch.logit(gain, eps=math.exp(-MAX_LOGIT))).transpose(0, 1).flatten(1)
+        seen = functional.unfold(features, head.kernel_size, padding=head.padding).transpose(0, 1).flatten(1)  # type: ignore[arg-type]
+        seen = torch.cat([seen, torch.ones_like(seen[:1])])
+        moments += ((seen * weight) @ seen.T).double()
+        wanted += ((seen * weight) @ logits.T).double()
+    ridge = RIDGE * moments.diagonal().mean().clamp_min(1e-12)
+    map_ = torch.linalg.solve(moments + ridge * torch.eye(size, dtype=torch.float64), wanted).float()
+    head.weight.copy_(map_[:-1].T.reshape(head.weight.shape))
+    head.bias.copy_(map_[-1])
+
+
+def _by_cell(full: Tensor) -> Tensor:
+    """Gather four neighbouring cells: `[B, C, F, N] -> [B, 2 * 2 * C, F / 2, N / 2]`, as a head gives them."""
+    batch, channels, bands, frames = full.shape
+    cells = full.reshape(batch, channels, bands // 2, 2, frames // 2, 2)
+    return cells.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)

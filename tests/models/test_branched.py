@@ -14,15 +14,15 @@ from sepgan.recipe import GeneratorRecipe
 
 SUM_OF_MASKS = 1e-5  # absolute
 SAME_ALONE = 1e-5  # absolute difference of masks when an item is computed alone or in a batch
-SAME_NETWORK = 1e-4  # absolute difference of masks between a network and its copy with an equivalent deepest level
+SAME_NETWORK = 1e-4  # absolute difference of masks of stems that begin alike
+EXPLAINED = 0.85  # share of the variance of the other network's gain; a constant mask explains nothing
 WIDTHS = (4, 6, 8, 12)
 
 
 def make(stems: int = 4, **keys: Any) -> BranchedUNet:
     torch.manual_seed(0)
     config = GeneratorRecipe(
-        **{"kind": "branched", "widths": WIDTHS, "bottleneck": 10, "branches": (3, 1), "head_width": 4, "dropout": 0.0}
-        | keys
+        **{"kind": "branched", "widths": WIDTHS, "bottleneck": 10, "branches": (3, 1), "dropout": 0.0} | keys
     )
     network = build_generator(config, stems, 64)
     assert isinstance(network, BranchedUNet)
@@ -90,12 +90,12 @@ def test_it_overfits_one_batch() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_with_room_for_all_features_the_last_stem_begins_as_the_other_network() -> None:
+def test_with_room_for_all_features_the_last_stem_begins_close_to_the_other_network() -> None:
     network, other, x = make(bottleneck=16), theirs(), magnitudes(1, 2, 64, 64)
-    kept = begin_as(network, other, [magnitudes(2, 2, 64, 128, seed=3)])
+    kept = begin_as(network, other, [magnitudes(8, 2, 64, 128, seed=3)])
     assert kept == pytest.approx(1.0, abs=1e-6)
-    masks = network(x).detach()
-    assert float((masks[:, -1] - other(x).detach()).abs().max()) <= SAME_NETWORK
+    masks, wanted = network(x).detach(), other(x).detach()
+    assert float((masks[:, -1] - wanted).var() / wanted.var()) <= 1 - EXPLAINED
     spread = masks[:, :-1] - masks[:, :1]
     assert float(spread.abs().max()) <= SAME_NETWORK  # the others share the rest
 

@@ -18,7 +18,7 @@ WIDTHS = [4, 6, 8]
 
 
 def branched(**keys: Any) -> recipe.Recipe:
-    generator = {"kind": "branched", "widths": WIDTHS, "bottleneck": 6, "branches": [3, 1], "head_width": 4}
+    generator = {"kind": "branched", "widths": WIDTHS, "bottleneck": 6, "branches": [3, 1]}
     raw = {"name": "small", "stems": ["drums", "bass", "other", "vocals"], "frontend": FRONTEND, "generator": generator}
     return recipe.from_dict(raw | keys)
 
