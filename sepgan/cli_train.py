@@ -66,7 +66,15 @@ def train(
         except KeyboardInterrupt:
             reporter.say("stopped: the same command goes on from the last saved state")
             raise
-        reporter.say(f"model: {best}; try `sepgan separate SONG --model {best}`, or `tensorboard --logdir {out}`")
+        reporter.say(f"model: {best}; {_what_next(loaded, best, out)}")
+
+
+def _what_next(recipe: Recipe, model: Path, out: Path) -> str:
+    """What can be done with what a run has left; a toy separates no song."""
+    board = f"`tensorboard --logdir {out}`"
+    if recipe.toy is None:
+        return f"try `sepgan separate SONG --model {model}`, or {board}"
+    return f"its samples are in {out / 'samples.png'}; try {board}" if recipe.toy.picture else f"try {board}"
 
 
 def _forecast(recipe: Recipe, out: Path, roots: Mapping[str, Path], device: str, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sepgan import checkpoint, recipe
+from sepgan import checkpoint, cli, recipe
 from sepgan.errors import RecipeError
 from sepgan.training.toys import ToyTask
 from sepgan.training.trainer import open_run, train
@@ -83,6 +83,18 @@ def test_the_controller_on_a_toy_lowers_the_rate_when_nothing_passes(tmp_path: P
     rates = [line["learning_rate"] for line in log_of(tmp_path) if "learning_rate" in line]
     assert rates[0] == pytest.approx(5e-5)
     assert rates[-1] == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize("picture", [True, False])
+def test_the_command_points_to_samples_and_not_to_songs(
+    picture: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "toy_multiples", f"toy.picture={picture}".lower(), "train.steps=2", "--out", str(tmp_path)]
+    assert cli.run([*command, "--device", "cpu", "--progress", "none"]) == 0
+    told = "".join(capsys.readouterr())
+    assert (str(tmp_path / "samples.png") in told) == picture == (tmp_path / "samples.png").is_file()
+    assert f"tensorboard --logdir {tmp_path}" in told
+    assert "separate" not in told
 
 
 @pytest.mark.parametrize(
