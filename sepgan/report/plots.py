@@ -19,6 +19,7 @@ from sepgan.report.blocks import Figure
 Values = npt.NDArray[np.float64]
 
 SERIES = 6  # colours that the page defines as --series-0 ... ; further series repeat them with other markers
+NARROWEST = 0.78  # of its own width, on a telephone; narrower, its words could not be read, and it is scrolled
 _MARKERS = "os^Dv*XP"
 # Stand-ins that matplotlib writes into the SVG and the page's own colours replace.
 _INK, _MUTED, _GRID = "#010203", "#040506", "#070809"
@@ -168,9 +169,9 @@ def _svg(canvas: Canvas) -> str:
     text = re.sub(r' id="[\w.]+_\d+"', "", text)  # names of parts, which repeat in every figure of a page
     width = canvas.get_figwidth() * 72
     head = r'<svg viewBox="\1" style="min-width: %dpx; max-width: %dpx" aria-hidden="true" focusable="false">'
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', head % (0.95 * width, 1.7 * width), text, count=1)
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', head % (NARROWEST * width, 1.7 * width), text, count=1)
     text = re.sub(r"font-family: [^;]*; ", "", text)
-    text = re.sub(r"(?<=\d\.\d{2})\d+", "", text)
+    text = re.sub(r"(?<=\d\.\d{2})\d+(?=[^<>]*>)", "", text)  # of coordinates; labels keep their digits
     text = re.sub(r"\s*\n\s*", "\n", text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)

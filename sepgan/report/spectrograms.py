@@ -22,6 +22,7 @@ Levels = npt.NDArray[np.float64]  # [row, column] in dB, the lowest frequency fi
 N_FFT_S = 0.093  # 4096 samples at 44.1 kHz: partials of low voices are apart, drum hits still sharp
 COLUMNS, ROWS = 420, 150  # of a picture, in pixels
 LOWEST_HZ, HIGHEST_HZ = 50.0, 16000.0
+TOP = 0.94  # share of a picture's height above which half a label would be cut off
 RANGE_DB = 80.0  # from the brightest to the darkest colour
 DIFFERENCE_DB = 24.0  # where the colours of a difference end
 _COLOURS = 65  # fewer than a byte holds, as PNG cannot compress noise in the lowest bits; odd, so that 0 dB is black
@@ -87,7 +88,7 @@ def _ticks(sample_rate: int) -> tuple[tuple[str, float], ...]:
     span = np.log(_highest_hz(sample_rate) / LOWEST_HZ)
     marks = {"100": 100, "1k": 1000, "10k": 10000}
     heights = {label: float(np.log(hz / LOWEST_HZ) / span) for label, hz in marks.items()}
-    return tuple((label, round(height, 3)) for label, height in heights.items() if height <= 1)
+    return tuple((label, round(height, 3)) for label, height in heights.items() if height <= TOP)
 
 
 def _level_picture(title: str, level: Levels, top_db: float, sample_rate: int) -> Spectrogram:

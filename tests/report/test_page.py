@@ -70,6 +70,20 @@ def test_figures_without_a_defined_value_are_empty_axes() -> None:
     assert "<svg" in plots.curves("t", {"a": ([], [])}, xlabel="step", ylabel="y").svg
 
 
+def test_small_values_keep_the_digits_of_their_labels() -> None:
+    """Coordinates are cut to two digits; a learning rate must not become a column of zeros."""
+    svg = plots.curves("t", {"a": ([0, 1], [0.001, 0.005])}, xlabel="step", ylabel="rate").svg
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"0.001", "0.002", "0.003", "0.004", "0.005"} <= set(labels)
+    assert not re.search(r"\d\.\d{3}", re.sub(r">[^<]*<", "><", svg)), "coordinates are short"
+
+
+@pytest.mark.parametrize(("sample_rate", "labels"), [(44100, ["100", "1k", "10k"]), (22050, ["100", "1k"])])
+def test_no_label_is_cut_off_at_the_top_of_a_spectrogram(sample_rate: int, labels: list[str]) -> None:
+    (picture,) = spectrograms.strip({"a": np.zeros((1, sample_rate), np.float32)}, sample_rate)
+    assert [label for label, _ in picture.ticks] == labels
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (16000, 1), (22050, 2)])
 def test_sound_keeps_its_length_and_place(rate: int, channels: int) -> None:
     voice = synth.song(1.5, sample_rate=rate, channels=channels)["vocals"]

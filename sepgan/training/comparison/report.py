@@ -15,11 +15,17 @@ from sepgan.report import plots
 from sepgan.report.blocks import Column, Figures, Interval, Page, Section, Table, Text
 from sepgan.training.comparison.measure import METRICS, REALISM, SDR_LOSS_DB, Difference, Scored, own_interval
 
+UNITS = {"usdr": "dB", "mr_stft": "distance", "leakage": "dB"}
+BETTER = "Global SDR: higher is better. Distances and leakage: lower is better."
+
 
 def verdict(found: Difference) -> str:
     """What a difference says."""
-    if found.songs < MINIMUM_TRACKS or math.isnan(found.low):
-        return f"undecided: {found.songs} songs, {MINIMUM_TRACKS} are the least for an interval"
+    if found.songs < MINIMUM_TRACKS:
+        songs = "1 song" if found.songs == 1 else f"{found.songs} songs"
+        return f"undecided: {songs}, {MINIMUM_TRACKS} are the least for an interval"
+    if math.isnan(found.low):
+        return "undecided: too few windows of music in some of the songs drawn for an interval"
     return "differs" if found.low > 0 or found.high < 0 else "not distinguishable"
 
 
@@ -82,12 +88,14 @@ def _page(name: str, rows: Sequence[Difference], curve: Sequence[Scored], chosen
     shares = [scored.share for scored in curve]
     figures = [
         plots.curves(title, {"mean over songs": (shares, [scored.mean(metric) for scored in curve])},
-                     xlabel="share of the adversarial weights", ylabel=title)
+                     xlabel="share of the adversarial weights", ylabel=UNITS[metric])
         for metric, title in METRICS.items()
     ]  # fmt: skip
     if all(math.isfinite(scored.realism) for scored in curve):
         realism = {"all songs": (shares, [scored.realism for scored in curve])}
-        figures.append(plots.curves(REALISM, realism, xlabel="share of the adversarial weights", ylabel=REALISM))
+        figures.append(
+            plots.curves(REALISM, realism, xlabel="share of the adversarial weights", ylabel="distance (dB²)")
+        )
     points = []
     for scored in curve:
         low, high = own_interval(scored, "usdr")
@@ -99,7 +107,7 @@ def _page(name: str, rows: Sequence[Difference], curve: Sequence[Scored], chosen
         f"holds {chosen.share:.0%} of the adversarial weights."
     )
     sections = [
-        Section("Did the adversary help?", [Table("Side by side", columns, table)]),
+        Section("Did the adversary help?", [Text(BETTER), Table("Side by side", columns, table)]),
         Section("Between the two", [Text(choice), Figures(figures), Table("Interpolated weights", heads, points)]),
     ]
     few = rows[0].songs < MINIMUM_TRACKS
