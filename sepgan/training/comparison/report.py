@@ -25,7 +25,7 @@ def verdict(found: Difference) -> str:
         songs = "1 song" if found.songs == 1 else f"{found.songs} songs"
         return f"undecided: {songs}, {MINIMUM_TRACKS} are the least for an interval"
     if math.isnan(found.low):
-        return "undecided: too few windows of music in some of the songs drawn for an interval"
+        return "undecided: too little music for an interval"
     return "differs" if found.low > 0 or found.high < 0 else "not distinguishable"
 
 
