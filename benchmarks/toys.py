@@ -1,10 +1,10 @@
 """Every GAN loss on both toys over several seeds, against bounds that stand in `sepgan.training.toys.games`.
 
-    python -m benchmarks.toys --out toys.json
+    python -m benchmarks.toys --out toys.json --write docs/adversary.md
 
-Each loss is given what it cannot do without (`NEEDS`) and is otherwise trained alike. A run counts by its best state
-under its own error, which is how a recipe with early stopping counts. Results are written after each run; runs that are
-in the file already are not run again.
+Each loss is given what it cannot do without (`NEEDS`); otherwise all are trained alike, on all seeds. A run counts by
+its best state under its own error, which is how a recipe with early stopping counts. Results are written after each
+run; runs that are in the file already are not run again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.pages import replace_between
 from sepgan import recipe
+from sepgan.atomic import replacing
 from sepgan.recipe.adversary import GAN_LOSSES
 from sepgan.training.toys.games import GAMES
 from sepgan.training.trainer import open_run
@@ -43,7 +45,7 @@ TRAIN: dict[str, Any] = {
 TOYS: dict[str, dict[str, Any]] = {
     "curve": {
         "toy": {"kind": "curve", "widths": [64, 64]},
-        "train": {"steps": 600, "batch_size": 128, "validate_every": 100, "patience": 3},
+        "train": {"steps": 1200, "batch_size": 128, "validate_every": 100, "patience": 5},
     },
     "multiples": {
         "toy": {"kind": "multiples", "noise": {"dimensions": 100}, "widths": [128]},
@@ -84,21 +86,29 @@ def measure(toy: str, loss: str, seed: int) -> dict[str, Any]:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """One line a loss: how many seeds pass, and the worst and the middle seed of each error."""
-    yield "| loss | curve: passed | mean squared error | cover | multiples: passed | rate | seen |"
+    """One line a loss: how many seeds keep to the bounds, errors of the curve seed by seed, worst of the sequences."""
+    yield (
+        "| loss | curve: seeds within both bounds | mean squared error, by seed | distance of x, by seed "
+        "| multiples: seeds within | rate, worst | seen, worst |"
+    )
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for loss in GAN_LOSSES:
-        cells = [f"`{loss}`"]
-        for toy, keys in (("curve", ("squared_error", "cover")), ("multiples", ("rate", "seen"))):
-            runs = [run for key, run in results.items() if key.split("/")[:2] == [toy, loss]]
-            cells.append(f"{sum(run['passes'] for run in runs)} of {len(runs)}")
-            for key in keys:
-                values = sorted(run.get(key, float("nan")) for run in runs)
-                middle, worst = (
-                    (values[len(values) // 2], values[0 if toy == "multiples" else -1]) if values else (0, 0)
-                )
-                cells.append(f"{middle:.3g} ({worst:.3g})")
+        curve, multiples = (_by_seed(results, f"{toy}/{loss}/") for toy in ("curve", "multiples"))
+        cells = [f"`{loss}`", _passed(curve)]
+        cells += [", ".join(f"{run[key]:.1f}" for run in curve) or "not run" for key in ("squared_error", "cover")]
+        cells.append(_passed(multiples))
+        for key, digits in (("rate", 3), ("seen", 0)):
+            cells.append(f"{min(run[key] for run in multiples):.{digits}f}" if multiples else "not run")
         yield "| " + " | ".join(cells) + " |"
+
+
+def _by_seed(results: Mapping[str, Mapping[str, Any]], start: str) -> list[Mapping[str, Any]]:
+    keys = sorted((key for key in results if key.startswith(start)), key=lambda key: int(key.removeprefix(start)))
+    return [results[key] for key in keys]
+
+
+def _passed(runs: list[Mapping[str, Any]]) -> str:
+    return f"{sum(run['passes'] for run in runs)} of {len(runs)}"
 
 
 def main() -> None:
@@ -108,6 +118,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--losses", nargs="*", choices=list(GAN_LOSSES), default=list(GAN_LOSSES))
     parser.add_argument("--toys", nargs="*", choices=list(TOYS), default=list(TOYS))
+    parser.add_argument("--write", type=Path, help="page whose table is replaced, docs/adversary.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
@@ -117,9 +128,11 @@ def main() -> None:
                 key = f"{toy}/{loss}/{seed}"
                 if key not in results:
                     results[key] = measure(toy, loss, seed)
-                    arguments.out.write_text(json.dumps(results, indent=1))
-    print("middle seed (worst seed)")
+                    with replacing(arguments.out) as temporary:
+                        temporary.write_text(json.dumps(results, indent=1))
     print("\n".join(table(results)))
+    if arguments.write is not None:
+        replace_between(arguments.write, "toys", table(results))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,11 @@ def test_the_header_groups_files_and_keeps_each() -> None:
     ]
 
 
-FREE: dict[str, Any] = {"title": "t", "licence": "MIT", "songs": [{"source": "s", "licence": "MIT", "files": ["a.ogg"]}]}
+FREE: dict[str, Any] = {
+    "title": "t",
+    "licence": "MIT",
+    "songs": [{"source": "s", "licence": "MIT", "files": ["a.ogg"]}],
+}
 
 
 @pytest.mark.parametrize(
