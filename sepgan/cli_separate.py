@@ -89,6 +89,8 @@ def separate(
     progress: ProgressStyle = Style.AUTO,
 ) -> None:
     """Split songs into stems that sum to the song, at its own rate, channels and length."""
+    # Threads of a second kind would wait by spinning, in the way of those that compute.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not inputs:
         raise UsageError("no songs are named: give files, folders, patterns or @lists; see `sepgan separate --help`")
     if verify:
@@ -128,8 +130,8 @@ def separate(
         manifest=manifest,
         overwrite=overwrite,
         skip_existing=skip_existing,
-        segment=length,
-        overlap=separator.overlap_for(length, None if overlap is None else round(overlap * length)),
+        segment=None if segment is None else length,
+        overlap=None if overlap is None else separator.overlap_for(length, round(overlap * length)),
     )
     with Reporter(progress) as reporter:
         if dry_run:

@@ -243,6 +243,7 @@ class Engine:
             if outputs is None:
                 outputs = found.new_empty(mixture.shape[0], len(wanted), *mixture.shape[1:])
             outputs[:, :, places] = found
+            del found  # before the next group of channels needs room
         assert outputs is not None
         return outputs
 

@@ -104,6 +104,7 @@ class Separator:
             raise UsageError(f"overlap must lie from 0 to 0.5, got {overlap}")
         model = ready(model)
         self.model = model
+        self._is_chosen = segment_s is not None or overlap is not None
         # A length that fills the network's grid, near what is wanted.
         self._segment = model.segment if segment_s is None else max(2, model.excerpt_samples(segment_s))
         self._overlap = model.overlap_for(self._segment, None if overlap is None else round(overlap * self._segment))
@@ -243,10 +244,10 @@ class Separator:
             CancelledError: the work was cancelled.
         """
         watch = _Watch(1, None, progress, cancellation)
-        if options.segment is None:
+        if self._is_chosen and options.segment is None:
             options = replace(options, segment=self._segment)
-        if options.overlap is None:
-            options = replace(options, overlap=self._overlap)
+            if options.overlap is None:
+                options = replace(options, overlap=self._overlap)
         if options.channel_layout == "auto":
             options = replace(options, channel_layout=self._channel_layout)
         return separate_file(self.model, path, out, options=options, progress=watch.tell)

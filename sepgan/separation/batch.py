@@ -25,6 +25,9 @@ from sepgan.separator import Separator
 
 _log = logging.getLogger(__name__)
 
+_CHANNELS = 2  # for which a model's own choice of segments is made
+_NETWORK = 2  # channels that take as much memory as the network, about; it has one group of channels at a time
+_LEAST_SHARE = 0.4  # of that choice, so that the overlap still fits twice
 _SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 90 s become 1.4 s
 
 Outcome = SeparationResult | SeparationFailure
@@ -67,6 +70,7 @@ class SongSeparator:
         self.plan: StemPlan = plan_stems(model.stems, model.residual_stem, options)
         self._out = out
         self.segment, self.overlap = segment, overlap
+        self._chosen = options.segment is not None or options.overlap is not None
 
     def job(self, song: Song) -> Job:
         """Name the files of a song."""
@@ -119,7 +123,7 @@ class SongSeparator:
         """
         source = FileSource(job.song.path) if source is None else source
         layout = parse_layout(self.options.channel_layout, source.info.channels, source.info.layout)
-        segment, overlap = self.segment, self.overlap
+        segment, overlap = self._segment_for(source.info.channels)
         for _ in range(_SEGMENT_HALVINGS + 1):
             run = SongRun(
                 self.model,
@@ -142,6 +146,14 @@ class SongSeparator:
                 segment = min(segment // 2, self.model.excerpt_samples(segment / 2 / self.model.sample_rate))
                 overlap = self.model.overlap_for(segment)
         raise OutOfMemoryError(f"{job.song.path}: out of memory even with segments of {run.segment} samples")
+
+    def _segment_for(self, channels: int) -> tuple[int, int]:
+        """Segment and overlap for a song: more channels wait for their stems, so segments are shorter."""
+        if self._chosen or channels <= _CHANNELS:
+            return self.segment, self.overlap
+        share = max(_LEAST_SHARE, (_CHANNELS + _NETWORK) / (channels + _NETWORK))
+        segment = min(self.segment, self.model.excerpt_samples(share * self.segment / self.model.sample_rate))
+        return segment, self.model.overlap_for(segment)
 
 
 def separate_file(

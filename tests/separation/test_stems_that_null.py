@@ -194,6 +194,20 @@ def test_a_model_cannot_write_outside_the_folder(tmp_path: Path) -> None:
         separate_file(model, write(tmp_path / "song.wav", noise()), tmp_path / "out")
 
 
+@pytest.mark.parametrize(("channels", "longest"), [(1, 4000), (2, 4000), (6, 2000), (30, 1600)])
+def test_more_channels_make_shorter_segments_unless_these_were_chosen(
+    tmp_path: Path, channels: int, longest: int
+) -> None:
+    seen: list[int] = []
+    song = write(tmp_path / "song.wav", noise(0.5, channels=channels))
+    model = Shares(lambda mixture: seen.append(mixture.shape[-1]))
+    separate_file(model, song, tmp_path / "out")
+    assert max(seen) == longest
+    seen.clear()
+    separate_file(model, song, tmp_path / "chosen", options=SeparationOptions(segment=3000))
+    assert max(seen) == 3000
+
+
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """The model sees one segment at a time, and the song is decoded only as far as it is needed: progress follows."""
     seen: list[int] = []
