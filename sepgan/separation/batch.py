@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _CHANNELS = 2  # for which a model's own choice of segments is made
 _NETWORK = 2  # channels that take as much memory as the network, about; it has one group of channels at a time
 _LEAST_SHARE = 0.4  # of that choice, so that the overlap still fits twice
-_SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 90 s become 1.4 s
+_SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 60 s become 0.9 s
 
 Outcome = SeparationResult | SeparationFailure
 
