@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 
 _CHANNELS = 2  # for which a model's own choice of segments is made
 _NETWORK = 2  # channels that take as much memory as the network, about; it has one group of channels at a time
-_LEAST_SHARE = 0.55  # of that choice, so that the overlap still fits twice
-_SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 45 s become 0.7 s
+_LEAST_SHARE = 0.6  # of that choice, so that the overlap still fits twice
+_SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 40 s become 0.6 s
 
 Outcome = SeparationResult | SeparationFailure
 

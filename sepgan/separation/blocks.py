@@ -1,7 +1,7 @@
 """What the front end needs of a model, and how its stems come back at the song's own rate and channels."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol, cast
 
@@ -85,7 +85,7 @@ def separate_blocks(
     overlap: int,
     layout: Layout,
     watch: Callable[[Waveform], None] | None = None,
-) -> Iterator[tuple[Waveform, Waveform]]:
+) -> Generator[tuple[Waveform, Waveform], None, None]:
     """Separate a stream of any rate and channels and give it back in step with its stems.
 
     Args:

@@ -14,6 +14,7 @@ import torch
 from sepgan.audio_formats import FORMATS
 from sepgan.audio_writer import BITS, output_errors
 from sepgan.errors import AudioError, CheckpointError
+from sepgan.separation.ahead import ahead
 from sepgan.separation.blocks import Model, engine_options, separate_blocks
 from sepgan.separation.channels import Layout
 from sepgan.separation.manifest import (
@@ -35,6 +36,8 @@ from sepgan.separation.staging import Staging
 from sepgan.separation.stems import StemPlan
 from sepgan.stem_writer import StemWriter
 from sepgan.streaming import joint
+
+_AHEAD = 12  # pieces that wait to be written: those of a segment, so that the next one can be separated meanwhile
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio done and the seconds there are, None where the file does not say."""
@@ -108,7 +111,7 @@ class SongRun:
                 pipe=self.pipe,
             ) as writer,
         ):
-            for mixture, others in separate_blocks(
+            separated = separate_blocks(
                 self.model,
                 self.source.blocks(start, wanted),
                 info.sample_rate,
@@ -118,14 +121,17 @@ class SongRun:
                 overlap=self.overlap,
                 layout=self.layout,
                 watch=meters.seams.push,
-            ):
-                writer.write(mixture, others)
-                meters.push(mixture, others)
-                done_s = writer.frames / info.sample_rate
-                if not all(map(math.isfinite, writer.peaks.values())):
-                    raise CheckpointError(f"the model gives NaN or infinity before {done_s:.1f} s of {name}")
-                if progress is not None:
-                    progress(done_s, None if frames is None else frames / info.sample_rate)
+            )
+            # The network reads and separates in one thread, while this one measures and writes what came before.
+            with contextlib.closing(ahead(separated, _AHEAD)) as pieces:
+                for mixture, others in pieces:
+                    writer.write(mixture, others)
+                    meters.push(mixture, others)
+                    done_s = writer.frames / info.sample_rate
+                    if not all(map(math.isfinite, writer.peaks.values())):
+                        raise CheckpointError(f"the model gives NaN or infinity before {done_s:.1f} s of {name}")
+                    if progress is not None:
+                        progress(done_s, None if frames is None else frames / info.sample_rate)
             writer.finish()
             manifest = self._manifest(writer, meters, began)
             if self.job.manifest is not None:

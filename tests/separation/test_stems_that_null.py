@@ -194,7 +194,7 @@ def test_a_model_cannot_write_outside_the_folder(tmp_path: Path) -> None:
         separate_file(model, write(tmp_path / "song.wav", noise()), tmp_path / "out")
 
 
-@pytest.mark.parametrize(("channels", "longest"), [(1, 4000), (2, 4000), (6, 2200), (30, 2200)])
+@pytest.mark.parametrize(("channels", "longest"), [(1, 4000), (2, 4000), (6, 2400), (30, 2400)])
 def test_more_channels_make_shorter_segments_unless_these_were_chosen(
     tmp_path: Path, channels: int, longest: int
 ) -> None:
