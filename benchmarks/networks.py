@@ -39,6 +39,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "branched": {
         "kind": "branched",
         "widths": [16, 32, 64, 128, 256],
+        "bottleneck": 144,
+        "branches": [3, 1],
+        "full_resolution": True,
+        "head_width": 8,
+        "dropout": 0.0,
+    },
+    "branched half": {
+        "kind": "branched",
+        "widths": [16, 32, 64, 128, 256],
         "bottleneck": 160,
         "branches": [3, 1],
         "dropout": 0.0,

@@ -25,7 +25,8 @@ FRONTEND: dict[str, Any] = {"sample_rate": 8000, "n_fft": 256, "hop_length": 64}
 KINDS: dict[str, dict[str, Any]] = {
     "classic": {"widths": (3, 4, 5), "head_width": 4},
     "classic pooled": {"widths": (4, 4), "head_width": 4, "downsample": "pool", "kernel": 3},
-    "branched": {"widths": (3, 4, 4), "bottleneck": 3, "head_width": 4, "branches": (3, 1)},
+    "branched": {"widths": (3, 4, 4), "bottleneck": 3, "branches": (3, 1)},
+    "branched full": {"widths": (3, 4, 4), "bottleneck": 3, "full_resolution": True, "head_width": 4},
     "spleeter": {"widths": (3, 4)},
     "bandsplit": {"widths": (4, 6), "strides": (2,), "dual_path": 1, "subbands": 2},
 }

@@ -6,7 +6,8 @@ and the way up and is thus one linear map, has fewer channels: two thirds of Spl
 levels of the decoder exist once per branch, so that drums, bass and other do not have to be read off features made for
 vocals. Nothing is computed at the full resolution, where few channels keep a processor waiting for memory: the heads
 read the masks of four neighbouring cells off each cell of half the resolution (a sub-pixel convolution, Shi et al.,
-CVPR 2016). And the masks of all stems come from one softmax, so they sum to one.
+CVPR 2016). `full_resolution` keeps Spleeter's last level, at half as much time again. And the masks of all stems come
+from one softmax, so they sum to one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sepgan.recipe import GeneratorRecipe
 KERNEL = 5
 LEAK = 0.2  # of the encoder's LeakyReLU, as in Jansson et al.
 HEAD_KERNEL = 3
+FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
 
@@ -30,7 +32,8 @@ class BranchedUNet(nn.Module):
     """Magnitudes to one soft mask per stem.
 
     Args:
-        config: Widths of the levels, width of the bottleneck below them, stems in each branch.
+        config: Widths of the levels, width of the bottleneck below them, stems in each branch; whether there is a level
+            at the full resolution, and its width.
         stems: Number of masks, S.
         bands: Number of frequency bands F that come in.
 
@@ -61,29 +64,40 @@ class BranchedUNet(nn.Module):
         for down in self.encoder[: config.frozen_levels]:
             down.requires_grad_(False)
         self.bottleneck = _conv(widths[-1], config.bottleneck)
-        outs = (widths[-1], *reversed(widths[:-1]))
+        self.full_resolution = config.full_resolution
+        outs = (widths[-1], *reversed(widths[:-1]), *((config.head_width,) if self.full_resolution else ()))
         ins = (config.bottleneck, *(2 * width for width in outs[:-1]))
         dropout = [config.dropout if level < config.dropout_levels else 0.0 for level in range(len(outs))]
         levels = list(zip(ins, outs, dropout, strict=True))
         self.shared = nn.ModuleList(_Up(*level) for level in levels[:SHARED_UPS])
         self.branches = nn.ModuleList(nn.ModuleList(_Up(*level) for level in levels[SHARED_UPS:]) for _ in branches)
         self.heads = nn.ModuleList(
-            nn.Conv2d(2 * widths[0], 4 * count * config.channels, HEAD_KERNEL, padding=HEAD_KERNEL // 2)
+            nn.Conv2d(config.head_width, count * config.channels, FULL_HEAD_KERNEL, dilation=2, padding=3)
+            if self.full_resolution
+            else nn.Conv2d(2 * widths[0], 4 * count * config.channels, HEAD_KERNEL, padding=HEAD_KERNEL // 2)
             for count in branches
         )
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
         batch, channels, bands, frames = magnitudes.shape
-        # Each head gives [B, 2 * 2 * S' * C, F / 2, N / 2]: the stems of its branch at four neighbouring cells.
         read = zip(self.heads, self.features(magnitudes), strict=True)
+        if self.full_resolution:
+            logits = torch.cat([head(seen) for head, seen in read], dim=1)[..., :bands, :frames]
+            return torch.softmax(logits.reshape(batch, self.stems, channels, bands, frames), dim=1)
+        # Each head gives [B, 2 * 2 * S' * C, F / 2, N / 2]: the stems of its branch at four neighbouring cells.
         logits = torch.cat([head(seen).unflatten(1, (2, 2, -1, channels)) for head, seen in read], dim=3)
         masks = torch.softmax(logits, dim=3).permute(0, 3, 4, 5, 1, 6, 2)  # [B, S, C, F / 2, 2, N / 2, 2]
         height, width = 2 * masks.shape[3], 2 * masks.shape[5]
         return masks.reshape(batch, self.stems, channels, height, width)[..., :bands, :frames]
 
     def features(self, magnitudes: Tensor) -> Iterator[Tensor]:
-        """What the head of each branch sees: `[B, C, F, N] -> [B, 2 W, F / 2, N / 2]`, filled up to the grid."""
+        """What the head of each branch sees, filled up to the grid.
+
+        Shape:
+            `[B, C, F, N] -> [B, 2 W, F / 2, N / 2]`, W the first width; `[B, H, F, N]`, H the width of the head, at the
+            full resolution.
+        """
         bands, frames = magnitudes.shape[-2:]
         x = functional.pad(magnitudes, (0, -frames % self.grid, 0, -bands % self.grid))
         x = x.contiguous(memory_format=torch.channels_last)
@@ -97,7 +111,7 @@ class BranchedUNet(nn.Module):
         for branch in self.branches:
             y = x
             for level, up in enumerate(branch):  # type: ignore[arg-type]  # mypy sees a ModuleList as a Module
-                y = torch.cat([skips[-1 - level], up(y)], dim=1)
+                y = torch.cat([skips[-1 - level], up(y)], dim=1) if level < len(skips) else up(y)
             yield y
 
 

@@ -3,10 +3,10 @@
 All levels but the deepest are copied. Between the deepest level's convolution down and its convolution up there is no
 activation, so both are one linear map, and the narrower one that comes nearest to it on given music follows from a
 singular value decomposition (Eckart and Young, 1936, in the metric of the features' second moments). Every branch
-begins with the same decoder. Spleeter's last level works at the full resolution, where ours computes nothing: the head
-of the last branch is the linear map that comes nearest to the logits of Spleeter's gain on the same music, by weighted
-least squares. The heads of all others begin with equal shares of the rest, so that before any training the last stem's
-mask is Spleeter's, as far as the size allows.
+begins with the same decoder. Spleeter's last level works at the full resolution. A branched U-Net with such a level
+copies it into its first channels; for one without, the head of the last branch is the linear map that comes nearest to
+the logits of Spleeter's gain on the same music, by weighted least squares. The heads of all others begin with equal
+shares of the rest, so that before any training the last stem's mask is Spleeter's, as far as the size allows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def begin_as(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Tens
     """
     widths = [level.conv.out_channels for level in branched.encoder]  # type: ignore[union-attr]
     theirs = [level.out_channels for level in network.down]
-    stems = branched.heads[-1].out_channels // (4 * branched.channels)  # type: ignore[operator]
+    cells = 1 if branched.full_resolution else 4
+    stems = branched.heads[-1].out_channels // (cells * branched.channels)  # type: ignore[operator]
     if widths != theirs[:-1] or stems != 1:
         raise CheckpointError(
             f"a generator with widths {widths} and {stems} stems in its last branch cannot begin as one with widths "
@@ -58,14 +59,20 @@ def begin_as(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Tens
         for branch in branched.branches:
             for depth, ours in enumerate([*branched.shared, *branch]):  # type: ignore[misc]
                 if depth > 0:
-                    ours.conv.weight.copy_(network.up[depth].get_parameter("weight"))
-                ours.bias.copy_(network.up[depth].get_parameter("bias"))
+                    _copy_into(ours.conv.weight, network.up[depth].get_parameter("weight"))
+                _copy_into(ours.bias, network.up[depth].get_parameter("bias"))
                 _fix(ours.affine, network.up_normalise[depth])  # type: ignore[arg-type]
         # sigmoid(x) = exp(x) / (exp(x) + 1): with the others' logits at -log(count) they share exactly the rest.
         for head in branched.heads[:-1]:
             nn.init.zeros_(head.weight)  # type: ignore[arg-type]
             nn.init.constant_(head.bias, -math.log(branched.stems - 1))  # type: ignore[arg-type]
-        _fit_head(branched, network, heard)
+        if branched.full_resolution:
+            last = branched.heads[-1]
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            for name, weights in network.head.named_parameters():
+                _copy_into(last.get_parameter(name), weights)
+        else:
+            _fit_head(branched, network, heard)
     return kept
 
 
@@ -74,13 +81,18 @@ def _copy(ours: nn.Module, theirs: nn.Module) -> None:
         ours.get_parameter(name).copy_(source)
 
 
+def _copy_into(ours: Tensor, theirs: Tensor) -> None:
+    """Copy weights into the first channels of a layer that may be wider."""
+    ours[tuple(slice(size) for size in theirs.shape)] = theirs
+
+
 def _fix(affine: Affine, normalise: nn.BatchNorm2d) -> None:
     """Turn a normalisation with fixed statistics into a gain and an offset."""
     assert normalise.running_mean is not None
     assert normalise.running_var is not None
     gain = normalise.weight / torch.sqrt(normalise.running_var + normalise.eps)
-    affine.weight.copy_(gain)
-    affine.bias.copy_(normalise.bias - normalise.running_mean * gain)
+    _copy_into(affine.weight, gain)
+    _copy_into(affine.bias, normalise.bias - normalise.running_mean * gain)
 
 
 def _deepest(network: SpleeterUNet, magnitudes: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class GeneratorRecipe(Section):
     head_width: int = Field(16, ge=4, description="channels of the last decoder level")
     noise: NoiseRecipe = Field(NoiseRecipe(), description="classic: random channels beside the mixture, in training")
     bottleneck: int = Field(144, ge=1, description="branched: channels below the deepest level")
+    full_resolution: bool = Field(False, description="branched: a last level of head_width channels, slower by half")
     frozen_levels: int = Field(
         0, ge=0, description="branched: first encoder levels that keep the weights they begin with"
     )

@@ -42,10 +42,12 @@ def theirs() -> SpleeterUNet:
     return network
 
 
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("bands", "frames"), [(64, 32), (37, 1), (33, 9)])
-def test_masks_have_the_size_of_the_input_and_sum_to_one(channels: int, bands: int, frames: int) -> None:
-    masks = make(channels=channels)(magnitudes(2, channels, bands, frames)).detach()
+def test_masks_have_the_size_of_the_input_and_sum_to_one(channels: int, bands: int, frames: int, full: bool) -> None:
+    network = make(channels=channels, full_resolution=full)
+    masks = network(magnitudes(2, channels, bands, frames)).detach()
     assert masks.shape == (2, 4, channels, bands, frames)
     assert float(masks.min()) >= 0.0
     assert float((masks.sum(1) - 1).abs().max()) <= SUM_OF_MASKS
@@ -74,8 +76,9 @@ def test_frozen_levels_get_no_gradient() -> None:
     assert has_gradient == [False, False, True, True]
 
 
-def test_it_overfits_one_batch() -> None:
-    network = make()
+@pytest.mark.parametrize("full", [False, True])
+def test_it_overfits_one_batch(full: bool) -> None:
+    network = make(full_resolution=full)
     x = magnitudes(1, 2, 32, 32)
     wanted = torch.softmax(4 * torch.randn(1, 4, 2, 8, 8, generator=torch.Generator().manual_seed(2)), 1)
     wanted = wanted.repeat_interleave(4, -1).repeat_interleave(4, -2)
@@ -98,6 +101,14 @@ def test_with_room_for_all_features_the_last_stem_begins_close_to_the_other_netw
     assert float((masks[:, -1] - wanted).var() / wanted.var()) <= 1 - EXPLAINED
     spread = masks[:, :-1] - masks[:, :1]
     assert float(spread.abs().max()) <= SAME_NETWORK  # the others share the rest
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_at_the_full_resolution_it_begins_as_the_other_network_itself(width: int) -> None:
+    network = make(bottleneck=16, full_resolution=True, head_width=width)
+    other, x = theirs(), magnitudes(1, 2, 64, 64)
+    begin_as(network, other, [magnitudes(2, 2, 64, 128, seed=3)])
+    assert float((network(x)[:, -1] - other(x)).detach().abs().max()) <= SAME_NETWORK
 
 
 def test_fewer_features_keep_less() -> None:
