@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from examples import collect_instrumental, read_aloud
+from examples import collect_instrumental, interpolate, read_aloud
 from sepgan import checkpoint
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.data import scan
 from sepgan.data.credits import ANY_USE, outside, read_credits
+from sepgan.errors import CheckpointError
 from sepgan.recipe import SourceRecipe, from_dict, load, to_dict
 from sepgan.separator import Separator
 from tests import synth
@@ -123,3 +125,26 @@ def test_a_text_is_read_aloud_by_free_voices(tmp_path: Path) -> None:
         assert len(waveform) > 16000
         assert np.abs(waveform).max() > 0.05
     assert not any(outside(licence, ANY_USE) for _, licence in read_credits(tmp_path / "voices").values())
+
+
+def test_weights_between_two_models(even: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, weights = checkpoint.read(even)
+    start, out = tmp_path / "start.safetensors", tmp_path / "between.safetensors"
+    checkpoint.write(start, header, {name: torch.ones_like(value) for name, value in weights.items()})
+    interpolate.main([str(even), str(start), "--share", "0.25", "--keep", "head", "--out", str(out)])
+    _, between = checkpoint.read(out)
+    assert {name.split(".")[0] == "head": float(value.max()) for name, value in between.items()} == {
+        True: 0,
+        False: 0.25,
+    }
+    assert "0.25 of the way" in capsys.readouterr().out
+    Separator.load(out)
+
+
+def test_weights_of_other_shapes_are_refused(even: Path, tmp_path: Path) -> None:
+    header, weights = checkpoint.read(even)
+    other = tmp_path / "other.safetensors"
+    checkpoint.write(other, header, {name: value.flatten()[:1] for name, value in weights.items()})
+    with pytest.raises(CheckpointError, match="other names or shapes"):
+        interpolate.main([str(even), str(other), "--out", str(tmp_path / "out.safetensors")])
+    assert not (tmp_path / "out.safetensors").exists()
