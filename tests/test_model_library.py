@@ -136,7 +136,8 @@ def test_list_names_what_is_there_and_what_can_be_added(model: Path, capsys: pyt
     model_library.add(str(model))
     _, out, _ = run(capsys, "models", "list", "--json")
     plain: dict[str, Any] = json.loads(out)
-    assert {entry["name"]: entry["bundled"] for entry in plain["models"]} == {"tiny": False, "clean": True, "default": True}
+    bundled = {entry["name"]: entry["bundled"] for entry in plain["models"]}
+    assert bundled == {"tiny": False, "clean": True, "default": True}
     assert plain["can_be_added"] == ["spleeter-2stems"]
     code, out, _ = run(capsys, "models", "list")
     assert code == 0
