@@ -122,8 +122,11 @@ class SongRun:
                 layout=self.layout,
                 watch=meters.seams.push,
             )
-            # The network reads and separates in one thread, while this one measures and writes what came before.
-            with contextlib.closing(ahead(separated, _AHEAD)) as pieces:
+            # A file is read and separated in one thread, while this one measures and writes what came before. A pipe is
+            # not, as a thread that waits for more of it could not be stopped.
+            if self.job.song.path.is_file():
+                separated = ahead(separated, _AHEAD)
+            with contextlib.closing(separated) as pieces:
                 for mixture, others in pieces:
                     writer.write(mixture, others)
                     meters.push(mixture, others)
