@@ -23,10 +23,8 @@ UNLIKE = {
     ("other", "drums"),
     ("other", "bass"),
 }
-# Failures that stand in the model cards. Where a stem leaks more than it should, it may not get worse; what a model has
-# not learnt to know when it is alone is only asked not to blow up.
-KNOWN_DB = {("default", "bass", "other"): -19.0}
-NOT_LEARNT = {("clean", "bass"), ("clean", "other")}
+# Bundled models that miss these bounds, as their cards say. The bounds stay, and who mends a model is told.
+MISSED = {("clean", "bass"), ("clean", "other"), ("default", "bass")}
 
 
 @pytest.fixture(scope="module", params=sorted(checkpoint.bundled()))
@@ -79,12 +77,12 @@ def alone(separator: Separator, shared_data: Path) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("stem", ["drums", "bass", "other", "vocals"])
-def test_absent_stems_stay_quiet_and_presence_says_so(separator: Separator, alone: list[Outcome], stem: str) -> None:
+def test_absent_stems_stay_quiet_and_presence_says_so(
+    separator: Separator, alone: list[Outcome], stem: str, request: pytest.FixtureRequest
+) -> None:
     assert separator.model.header is not None
-    name = separator.model.header.name
-    if (name, stem) in NOT_LEARNT:
-        assert not any(outcome.blown_up for outcome in alone)
-        return
+    if (separator.model.header.name, stem) in MISSED:
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason="stands in the model card"))
     chosen = [outcome for outcome in alone if outcome.alone == stem]
     for other in chosen[0].level_db:
         level_db = np.median([outcome.level_db[other] for outcome in chosen])
@@ -92,8 +90,6 @@ def test_absent_stems_stay_quiet_and_presence_says_so(separator: Separator, alon
         if other == stem:
             assert level_db >= -1.0
             assert presence >= 0.9
-        elif (name, stem, other) in KNOWN_DB:
-            assert level_db <= KNOWN_DB[name, stem, other]
         else:
             assert level_db <= (QUIET_DB if (stem, other) in UNLIKE else LEAKAGE_DB)
             assert presence < 0.5, "it is said to be there"
