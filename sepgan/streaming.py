@@ -49,7 +49,7 @@ class Segmenting:
 
     SHORT_S = 10.0  # where segments cannot be equal to the whole song: enough context, little memory
     SHORT_OVERLAP_S = 1.0
-    LONGEST_S = 40.0  # a process with the bundled model stays well below 1.5 GB
+    LONGEST_S = 40.0  # a process with the bundled model stays just below 1.5 GB
     SHARE = 0.12  # of a segment that is computed twice, unless segments would become longer than the longest
     FADE_S = 0.02  # at least; with less precision than float32 neighbours are not equal to the last bit
 
