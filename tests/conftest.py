@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sepgan import checkpoint
+from sepgan.checkpoint import CheckpointHeader
+from sepgan.recipe import from_dict, to_dict
+from sepgan.separator import Separator
+
 ABSENT_DATA = "shared test data absent: set SEPGAN_TEST_DATA"  # the one reason to skip that --strict-skips accepts
 
 
@@ -42,3 +47,23 @@ def shared_data() -> Path:
 def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep models that somebody added on this machine out of the tests."""
     monkeypatch.setenv("SEPGAN_MODELS", str(tmp_path_factory.getbasetemp() / "no-models-here"))
+
+
+@pytest.fixture
+def even(tmp_path: Path) -> Path:
+    """A model whose every stem is a quarter of the mixture, which is -12 dB of its energy."""
+    recipe = from_dict(
+        {
+            "name": "even",
+            "frontend": {"n_fft": 512, "hop_length": 128},
+            "generator": {"widths": [4, 4], "head_width": 4},
+        }
+    )
+    separator = Separator(recipe)
+    weights = {key: value * 0 for key, value in separator.generator.state_dict().items()}
+    header = CheckpointHeader(
+        name="even", stems=separator.stems, sample_rate=44100, recipe=to_dict(recipe), licence="CC0 1.0", step=7
+    )
+    path = tmp_path / "even.safetensors"
+    checkpoint.write(path, header, weights)
+    return path

@@ -23,8 +23,6 @@ UNLIKE = {
     ("other", "drums"),
     ("other", "bass"),
 }
-# Bundled models that miss these bounds, as their cards say. The bounds stay, and who mends a model is told.
-MISSED = {("clean", "bass"), ("clean", "other"), ("default", "bass")}
 
 
 @pytest.fixture(scope="module", params=sorted(checkpoint.bundled()))
@@ -77,12 +75,7 @@ def alone(separator: Separator, shared_data: Path) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("stem", ["drums", "bass", "other", "vocals"])
-def test_absent_stems_stay_quiet_and_presence_says_so(
-    separator: Separator, alone: list[Outcome], stem: str, request: pytest.FixtureRequest
-) -> None:
-    assert separator.model.header is not None
-    if (separator.model.header.name, stem) in MISSED:
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason="stands in the model card"))
+def test_absent_stems_stay_quiet_and_presence_says_so(alone: list[Outcome], stem: str) -> None:
     chosen = [outcome for outcome in alone if outcome.alone == stem]
     for other in chosen[0].level_db:
         level_db = np.median([outcome.level_db[other] for outcome in chosen])

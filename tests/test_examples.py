@@ -12,34 +12,14 @@ import torch
 
 from examples import collect_instrumental, interpolate, read_aloud
 from sepgan import checkpoint
-from sepgan.checkpoint import CheckpointHeader
 from sepgan.data import scan
 from sepgan.data.credits import ANY_USE, outside, read_credits
 from sepgan.errors import CheckpointError
-from sepgan.recipe import SourceRecipe, from_dict, load, to_dict
+from sepgan.recipe import SourceRecipe, load
 from sepgan.separator import Separator
 from tests import synth
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-@pytest.fixture
-def even(tmp_path: Path) -> Path:
-    """A model that calls a quarter of everything vocals: -12 dB of the energy."""
-    recipe = from_dict(
-        {
-            "name": "even",
-            "frontend": {"n_fft": 512, "hop_length": 128},
-            "generator": {"widths": [4, 4], "head_width": 4},
-        }
-    )
-    separator = Separator(recipe)
-    weights = {key: value * 0 for key, value in separator.generator.state_dict().items()}
-    header = CheckpointHeader(
-        name="even", stems=separator.stems, sample_rate=44100, recipe=to_dict(recipe), licence="CC0 1.0"
-    )
-    checkpoint.write(tmp_path / "even.safetensors", header, weights)
-    return tmp_path / "even.safetensors"
 
 
 @pytest.fixture

@@ -144,9 +144,4 @@ def test_models_that_are_called_clean_are(name: str) -> None:
     assert outside(header.licence, ANY_USE) == []
     assert set(header.recipe["data"]["licences"]) <= set(ANY_USE)
     assert sum("songs" in told for told in header.training_data) >= len(header.recipe["data"]["train"])
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="taught by Spleeter, as which it begins: see its card")
-def test_the_clean_model_has_no_teacher() -> None:
-    header = checkpoint.read_header(checkpoint.bundled()["clean"])
     assert header.recipe.get("teacher") in (None, {}) or not header.recipe["teacher"].get("model")
