@@ -25,6 +25,8 @@ from sepgan.errors import OutputError
 if sys.platform != "win32":
     import fcntl
 
+ATTEMPTS = 100  # to make a folder and lock a file in it while others begin and end there
+
 
 class Staging:
     """A hidden folder whose files get their places together, or vanish.
@@ -65,18 +67,14 @@ class Staging:
         """
         try:
             with output_errors(self._home):
-                self._make(self._base)
                 if self._home.exists() and not self._home.is_dir():
                     raise OutputError(f"{self._home} cannot be written: a file has this name")
                 if folders := [path for path in self._targets.values() if path.is_dir()]:
                     raise OutputError(f"{folders[0]} cannot be written: a folder has this name")
                 for folder in {self._base, self._home, self._home.parent}:
                     remove_abandoned(folder)
-                name = f".sepgan-{uuid.uuid4().hex[:12]}"
-                self._lock = (self._base / f"{name}.lock").open("xb")
-                if sys.platform != "win32":
-                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self.path = self._base / f"{name}.partial"
+                self._lock = self._locked()
+                self.path = Path(self._lock.name).with_suffix(".partial")
                 self._make(self.path)
                 free_bytes = shutil.disk_usage(self.path).free
             if free_bytes < self._needed_bytes:
@@ -112,6 +110,26 @@ class Staging:
     ) -> None:
         """Remove what has not been committed."""
         self._remove()
+
+    def _locked(self) -> IO[bytes]:
+        """A new lock file that is ours.
+
+        Two things can come between making it and locking it: another song ends and takes the folder with it, or another
+        song begins and takes our lock file for that of a dead run. So it counts only if it still stands once locked.
+        """
+        for _ in range(ATTEMPTS):
+            lock = self._base / f".sepgan-{uuid.uuid4().hex[:12]}.lock"
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), contextlib.ExitStack() as undo:
+                self._make(self._base)
+                file = undo.enter_context(lock.open("xb"))
+                if sys.platform != "win32":
+                    undo.callback(lock.unlink, missing_ok=True)
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if not os.path.samestat(lock.stat(), os.fstat(file.fileno())):
+                        continue
+                undo.pop_all()
+                return file
+        raise OutputError(f"{self._home} cannot be written: other runs keep removing the folder or what is in it")
 
     def _make(self, folder: Path) -> None:
         for part in reversed([folder, *folder.parents]):

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from sepgan.errors import OutputError
 from sepgan.separation.staging import Staging, remove_abandoned
+
+SONGS_AT_ONCE, TURNS = 4, 100
 
 _HOLD = """
 import sys, time
@@ -79,3 +82,26 @@ def test_two_of_this_process_do_not_take_each_other_for_dead(tmp_path: Path) -> 
         (one.path / "a.wav").write_text("one")
         one.commit()
     assert (tmp_path / "one" / "a.wav").read_text() == "one"
+
+
+def test_songs_that_begin_and_end_at_once_do_not_take_each_other_for_dead(tmp_path: Path) -> None:
+    """Each is given up, so that the folder they share comes and goes under those that begin."""
+    failures: list[BaseException] = []
+    start = threading.Barrier(SONGS_AT_ONCE)
+
+    def begin_and_end(number: int) -> None:
+        start.wait()
+        for turn in range(TURNS):
+            try:
+                with Staging(_targets(tmp_path / "out" / f"{number} {turn}", "a.wav"), None) as staged:
+                    (staged.path / "a.wav").write_bytes(b"half")
+            except BaseException as error:
+                failures.append(error)
+
+    songs = [threading.Thread(target=begin_and_end, args=[number]) for number in range(SONGS_AT_ONCE)]
+    for song in songs:
+        song.start()
+    for song in songs:
+        song.join()
+    assert not failures
+    assert not list((tmp_path / "out").rglob("*"))
