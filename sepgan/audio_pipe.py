@@ -6,7 +6,10 @@ where the length is not known, which players and FFmpeg take for "until the end"
 """
 
 import contextlib
-from collections.abc import Iterator
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -23,6 +26,7 @@ from sepgan.audio_writer import as_integers, quantise
 from sepgan.errors import AudioError, OutputError, UsageError
 from sepgan.resampling import Waveform, recut
 
+_POLL_S = 0.1  # how soon a pipe that has nothing to read notices that nobody waits any more
 _HEAD_BYTES = 65536  # where the length of a WAV file stands, if it has one
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # tags of WAVE format chunks
@@ -38,18 +42,22 @@ class PipeReader:
         tags: its tags, as far as they come before the sound.
     """
 
-    def __init__(self, file: BinaryIO, name: str = "standard input") -> None:
+    def __init__(
+        self, file: BinaryIO, name: str = "standard input", raise_if_stopped: Callable[[], None] | None = None
+    ) -> None:
         """Read the head of the song.
 
         Args:
-            file: a binary file that need not be able to seek.
+            file: a binary file that need not be able to seek; nobody has read from it or does so meanwhile.
             name: what messages call it.
+            raise_if_stopped: called again and again while a pipe has nothing to read; what it raises ends the wait.
+                (Not on Windows, where such a wait cannot be ended.)
 
         Raises:
             AudioError: it is empty, not audio, or not audio that can be decoded from front to back.
         """
         self._name = name
-        self._source = _Forward(file)
+        self._source = _Forward(file, raise_if_stopped)
         with self._source.interruptible():
             self._open()
         self._taken = False
@@ -229,9 +237,10 @@ class PipeWriter:
 class _Forward:
     """A file that can only be read on; it remembers its head, for what FFmpeg does not tell."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, raise_if_stopped: Callable[[], None] | None) -> None:
         self._file = file
-        self._interruption: KeyboardInterrupt | None = None
+        self._raise_if_stopped = raise_if_stopped
+        self._interruption: BaseException | None = None
         self.head = bytearray()
 
     def read(self, count: int) -> bytes:
@@ -239,13 +248,27 @@ class _Forward:
         if self._interruption is not None:
             return b""
         try:
-            data = self._file.read(count)
-        except KeyboardInterrupt as interruption:
+            data = self._next(count)
+        except Exception:
+            raise
+        except BaseException as interruption:
             self._interruption = interruption
             return b""
         if len(self.head) < _HEAD_BYTES:
             self.head += data[: _HEAD_BYTES - len(self.head)]
         return data
+
+    def _next(self, count: int) -> bytes:
+        if self._raise_if_stopped is None:
+            return self._file.read(count)
+        self._raise_if_stopped()
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):  # of files that the system knows nothing of
+                number = self._file.fileno()
+                while not select.select([number], [], [], _POLL_S)[0]:
+                    self._raise_if_stopped()
+                return os.read(number, count)
+        return self._file.read(count)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

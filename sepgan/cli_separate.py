@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sepgan.engine import EngineOptions
-    from sepgan.separation import SeparationOptions, SeparationSummary, Song
+    from sepgan.separation import SeparationOptions, SeparationResult, SeparationSummary, Song
     from sepgan.separation.batch import Outcome
+    from sepgan.separation.workers import Stop
 
 
 def separate(
@@ -223,8 +224,10 @@ def _separate_piped(
     reporter: Reporter,
 ) -> None:
     from sepgan.separation import SongSeparator
+    from sepgan.separation.batch import stoppable
     from sepgan.separation.naming import Job, require_distinct, require_free
     from sepgan.separation.sources import PipeSource
+    from sepgan.separation.workers import in_worker
 
     if out is None:
         ready = SongSeparator(separator, Path(), replace(options, manifest="off"), model)
@@ -236,13 +239,16 @@ def _separate_piped(
         job = ready.job(song)
         require_distinct([job])
         require_free(job, options)
-    result = ready.separate(
-        job,
-        lambda done_s, total_s: reporter.advance(song.path.name, done_s, total_s),
-        source=PipeSource(sys.stdin.buffer) if piped_in else None,
-        pipe=sys.stdout.buffer if out is None else None,
-    )
-    reporter.say(describe_result(result))
+
+    def work(stop: Stop) -> SeparationResult:
+        return ready.separate(
+            job,
+            stoppable(lambda done_s, total_s: reporter.advance(song.path.name, done_s, total_s), stop),
+            source=PipeSource(sys.stdin.buffer, stop.raise_if_asked) if piped_in else None,
+            pipe=sys.stdout.buffer if out is None else None,
+        )
+
+    reporter.say(describe_result(in_worker(work)))
 
 
 def _forecast(

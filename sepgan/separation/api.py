@@ -236,7 +236,7 @@ class Separator:
             path: the song.
             out: the output folder; the stems go to `<out>/<song>/`.
             options: what is wanted; segment, overlap and channel layout are this separator's unless they are named.
-            progress: called after each segment.
+            progress: called after each segment, from another thread.
             cancellation: ends the work and removes what was written.
 
         Raises:

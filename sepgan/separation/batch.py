@@ -1,10 +1,9 @@
 """Many songs: what is done already, what comes next, and what became of each."""
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +20,7 @@ from sepgan.separation.results import SeparationFailure, SeparationResult, Separ
 from sepgan.separation.song import Progress, SongRun, all_options
 from sepgan.separation.sources import FileSource, Source
 from sepgan.separation.stems import StemPlan, plan_stems
+from sepgan.separation.workers import Stop, in_worker, result_of, workers
 from sepgan.separator import Separator
 
 _log = logging.getLogger(__name__)
@@ -171,7 +171,8 @@ def separate_file(
         path: the song; of a container with several streams, the first (the mixture of a `.stem.mp4`).
         out_dir: where the song's folder is made.
         options: what is wanted.
-        progress: called as the song advances; an exception that it raises ends the work and removes what was written.
+        progress: called as the song advances, from another thread; an exception that it raises ends the work and
+            removes what was written.
 
     Raises:
         AudioError: the song is missing, cannot be decoded, or holds NaN.
@@ -183,7 +184,7 @@ def separate_file(
     job = separator.job(Song(Path(path)))
     require_distinct([job])
     require_free(job, options)
-    return separator.separate(job, progress)
+    return in_worker(lambda stop: separator.separate(job, stoppable(progress, stop)))
 
 
 def separate_files(
@@ -205,7 +206,7 @@ def separate_files(
         out_dir: where each song's folder is made.
         options: what is wanted.
         jobs: how many songs are separated at once, in threads that share the model.
-        progress: called with the song, and as for `separate_file`; from several threads where there are several jobs.
+        progress: called with the song, and as for `separate_file`; from as many threads as there are jobs.
         finished: called with the result or failure of each song, in the order of the songs.
         model_source: name or path of the model, as it was given; for the manifest only.
 
@@ -228,8 +229,15 @@ def separate_files(
     )
 
 
-class _Stopped(BaseException):
-    """Another song's thread, or the user, has ended the whole work."""
+def stoppable(progress: Progress | None, stop: Stop) -> Progress:
+    """Pass progress on, unless the work is to stop."""
+
+    def advance(done_s: float, total_s: float | None) -> None:
+        stop.raise_if_asked()
+        if progress is not None:
+            progress(done_s, total_s)
+
+    return advance
 
 
 def _run_all(
@@ -239,41 +247,18 @@ def _run_all(
     progress: Callable[[Path, float, float | None], None] | None,
     finished: Callable[[Outcome], None] | None,
 ) -> list[Outcome]:
-    stop = threading.Event()
-
-    def work(job: Job) -> Outcome:
-        def advance(done_s: float, total_s: float | None) -> None:
-            if stop.is_set():
-                raise _Stopped
-            if progress is not None:
-                progress(job.song.path, done_s, total_s)
-
-        if stop.is_set():
-            raise _Stopped
+    def work(job: Job, stop: Stop) -> Outcome:
+        told = None if progress is None else partial(progress, job.song.path)
+        stop.raise_if_asked()
         try:
-            return separator.separate(job, advance)
+            return separator.separate(job, stoppable(told, stop))
         except SepganError as error:
             return SeparationFailure(job.song.path, error)
 
     outcomes: list[Outcome] = []
-
-    def tell(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        if finished is not None:
-            finished(outcome)
-
-    if jobs == 1:
-        for job in todo:
-            tell(work(job))
-        return outcomes
-    with ThreadPoolExecutor(jobs, thread_name_prefix="sepgan-song") as pool:
-        futures: list[Future[Outcome]] = [pool.submit(work, job) for job in todo]
-        try:
-            for future in futures:
-                tell(future.result())
-        except BaseException:
-            stop.set()
-            for future in futures:
-                future.cancel()
-            raise
+    with workers(jobs) as (pool, stop):
+        for future in [pool.submit(work, job, stop) for job in todo]:
+            outcomes.append(result_of(future))
+            if finished is not None:
+                finished(outcomes[-1])
     return outcomes

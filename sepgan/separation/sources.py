@@ -1,6 +1,6 @@
 """Where the samples of a song come from: a file, or a pipe."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -50,8 +50,8 @@ class FileSource:
 class PipeSource:
     """A song that comes through a pipe, once."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._reader = PipeReader(file)
+    def __init__(self, file: BinaryIO, raise_if_stopped: Callable[[], None] | None = None) -> None:
+        self._reader = PipeReader(file, raise_if_stopped=raise_if_stopped)
         self.info = self._reader.info
         self.tags = self._reader.tags
 

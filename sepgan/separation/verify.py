@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from sepgan.errors import AudioError, CheckpointError, UsageError
-from sepgan.separation.batch import SongSeparator
+from sepgan.separation.batch import SongSeparator, stoppable
 from sepgan.separation.blocks import Model, engine_options, ready
 from sepgan.separation.inputs import Song
 from sepgan.separation.manifest import Manifest, file_sha256, model_records, read_manifest, run_record
 from sepgan.separation.options import SeparationOptions
 from sepgan.separation.song import Progress
+from sepgan.separation.workers import in_worker
 from sepgan.separator import Separator
 
 _READ_BYTES = 1 << 20
@@ -83,7 +84,8 @@ def verify(
     )
     with tempfile.TemporaryDirectory(prefix="sepgan-verify-", dir=scratch) as folder:
         separator = SongSeparator(model, Path(folder), options)
-        fresh = separator.separate(separator.job(Song(song)), progress)
+        job = separator.job(Song(song))
+        fresh = in_worker(lambda stop: separator.separate(job, stoppable(progress, stop)))
         differences = {
             stem: difference
             for stem, record in manifest.stems.items()
