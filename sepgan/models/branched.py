@@ -12,7 +12,8 @@ from one softmax, so they sum to one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ KERNEL = 5
 LEAK = 0.2  # of the encoder's LeakyReLU, as in Jansson et al.
 HEAD_KERNEL = 3
 FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
+COLUMNS_AT_ONCE = 128  # of half the resolution, two frames each
+COLUMNS_REACH = 3  # that the last levels look at on either side
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
 
@@ -61,8 +64,6 @@ class BranchedUNet(nn.Module):
         self.encoder = nn.ModuleList(
             _Down(size_in, size_out) for size_in, size_out in zip((config.channels, *widths[:-1]), widths, strict=True)
         )
-        for down in self.encoder[: config.frozen_levels]:
-            down.requires_grad_(False)
         self.bottleneck = _conv(widths[-1], config.bottleneck)
         self.full_resolution = config.full_resolution
         outs = (widths[-1], *reversed(widths[:-1]), *((config.head_width,) if self.full_resolution else ()))
@@ -80,23 +81,26 @@ class BranchedUNet(nn.Module):
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
-        batch, channels, bands, frames = magnitudes.shape
-        read = zip(self.heads, self.features(magnitudes), strict=True)
-        if self.full_resolution:
-            logits = torch.cat([head(seen) for head, seen in read], dim=1)[..., :bands, :frames]
-            return torch.softmax(logits.reshape(batch, self.stems, channels, bands, frames), dim=1)
-        # Each head gives [B, 2 * 2 * S' * C, F / 2, N / 2]: the stems of its branch at four neighbouring cells.
-        logits = torch.cat([head(seen).unflatten(1, (2, 2, -1, channels)) for head, seen in read], dim=3)
-        masks = torch.softmax(logits, dim=3).permute(0, 3, 4, 5, 1, 6, 2)  # [B, S, C, F / 2, 2, N / 2, 2]
-        height, width = 2 * masks.shape[3], 2 * masks.shape[5]
-        return masks.reshape(batch, self.stems, channels, height, width)[..., :bands, :frames]
+        bands, frames = magnitudes.shape[-2:]
+        skip, branches = self.decoded(magnitudes)
+        if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
+            return self._masks(skip, branches)[..., :bands, :frames]
+        # The largest arrays by far come last. Made some frames at a time they stay in the processor's cache.
+        masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, *magnitudes.shape[1:])
+        for begin in range(0, -(-frames // 2), COLUMNS_AT_ONCE):
+            end = begin + COLUMNS_AT_ONCE
+            seen = slice(max(0, begin - COLUMNS_REACH), end + COLUMNS_REACH)
+            found = self._masks(skip[..., seen], [branch[..., seen] for branch in branches])[..., :bands, :]
+            place = masks[..., 2 * begin : 2 * end]
+            first = 2 * (begin - seen.start)
+            place.copy_(found[..., first : first + place.shape[-1]])
+        return masks
 
-    def features(self, magnitudes: Tensor) -> Iterator[Tensor]:
-        """What the head of each branch sees, filled up to the grid.
+    def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The first skip connection and what joins it in each branch, filled up to the grid.
 
         Shape:
-            `[B, C, F, N] -> [B, 2 W, F / 2, N / 2]`, W the first width; `[B, H, F, N]`, H the width of the head, at the
-            full resolution.
+            `[B, C, F, N] -> [B, W, F / 2, N / 2]`, each, W the first width.
         """
         bands, frames = magnitudes.shape[-2:]
         x = functional.pad(magnitudes, (0, -frames % self.grid, 0, -bands % self.grid))
@@ -108,11 +112,25 @@ class BranchedUNet(nn.Module):
         x = self.bottleneck(functional.pad(x, (1, 2, 1, 2)))
         for up in self.shared:
             x = torch.cat([skips.pop(), up(x)], dim=1)
-        for branch in self.branches:
-            y = x
-            for level, up in enumerate(branch):  # type: ignore[arg-type]  # mypy sees a ModuleList as a Module
-                y = torch.cat([skips[-1 - level], up(y)], dim=1) if level < len(skips) else up(y)
-            yield y
+        return skips[0], [self._decode(branch, x, skips) for branch in self.branches]
+
+    def _decode(self, branch: nn.Module, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        for up, skip in zip(_levels(branch), reversed(skips[1:]), strict=False):
+            x = torch.cat([skip, up(x)], dim=1)
+        return cast(Tensor, _levels(branch)[len(skips) - 1](x))
+
+    def _masks(self, skip: Tensor, branches: Sequence[Tensor]) -> Tensor:
+        """Masks `[B, S, C, F, N]` from `[B, W, F / 2, N / 2]`; a frame depends on `COLUMNS_REACH` columns around it."""
+        joined = [torch.cat([skip, branch], dim=1) for branch in branches]
+        if self.full_resolution:
+            ups = [_levels(branch)[-1] for branch in self.branches]
+            logits = torch.cat([head(up(x)) for head, up, x in zip(self.heads, ups, joined, strict=True)], dim=1)
+            return torch.softmax(logits.reshape(logits.shape[0], self.stems, self.channels, *logits.shape[2:]), dim=1)
+        # Each head gives [B, 2 * 2 * S' * C, F / 2, N / 2]: the stems of its branch at four neighbouring cells.
+        read = zip(self.heads, joined, strict=True)
+        logits = torch.cat([head(x).unflatten(1, (2, 2, -1, self.channels)) for head, x in read], dim=3)
+        masks = torch.softmax(logits, dim=3).permute(0, 3, 4, 5, 1, 6, 2)  # [B, S, C, F / 2, 2, N / 2, 2]
+        return masks.flatten(5, 6).flatten(3, 4)
 
 
 class Affine(nn.Module):
@@ -126,6 +144,10 @@ class Affine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, F, N] -> [B, C, F, N]`."""
         return torch.addcmul(self.bias.view(1, -1, 1, 1), x, self.weight.view(1, -1, 1, 1))
+
+
+def _levels(branch: nn.Module) -> Sequence[nn.Module]:
+    return cast(Sequence[nn.Module], branch)  # a ModuleList, which mypy takes for a Module
 
 
 def _conv(size_in: int, size_out: int) -> nn.Conv2d:
@@ -159,5 +181,5 @@ class _Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)[..., :-1, :-1] + self.bias.view(1, -1, 1, 1)
-        y: Tensor = self.dropout(self.affine(functional.relu(x)))
+        y: Tensor = self.dropout(self.affine(functional.relu_(x)))  # in place: the sum is nobody else's
         return y

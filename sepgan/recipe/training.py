@@ -41,6 +41,7 @@ class TrainRecipe(Section):
     keep_states: int = Field(2, ge=1, description="newest states of the run that are kept")
     report: bool = Field(True, description="write run.html at each validation, with excerpts to hear")
     fine_tune: str | None = Field(None, description="start from the weights of this model (name or file)")
+    frozen: tuple[str, ...] = Field((), description="parts of the generator that keep the weights they begin with")
     weights_dtype: Literal["float32", "float16"] = Field("float32", description="of the checkpoints for separation")
 
     @model_validator(mode="after")

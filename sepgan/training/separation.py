@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ class SeparationTask:
         self.inherited: list[dict[str, Any]] = []  # what the model that it begins as was trained on
         if recipe.train.fine_tune:
             self._take_weights(*checkpoint.read(checkpoint.find(recipe.train.fine_tune)))
+        _freeze(self.separator.generator, recipe.train.frozen)
         self.averaged = copy.deepcopy(self.separator).eval()
         self.average = self.averaged.generator
         self.generator: nn.Module = fabric.setup_module(self.separator.generator)
@@ -298,6 +299,18 @@ def write_text(path: Path, text: str) -> None:
 def _as(like: Tensor, spectra: Tensor) -> Tensor:
     """Complex spectra or their magnitudes, whichever the other tensor holds."""
     return spectra.abs() if spectra.is_complex() and not like.is_complex() else spectra
+
+
+def _freeze(generator: nn.Module, parts: Sequence[str]) -> None:
+    """Take parts of a generator, by the names of its modules such as `encoder` or `branches.1`, out of the training."""
+    modules = dict(generator.named_modules())
+    for part in parts:
+        if not part or part not in modules or not any(True for _ in modules[part].parameters()):
+            known = ", ".join(name for name, _ in generator.named_children())
+            raise RecipeError(f"train.frozen: the generator has no part '{part}' with weights; it has {known}")
+        modules[part].requires_grad_(False)
+    if not any(weight.requires_grad for weight in generator.parameters()):
+        raise RecipeError(f"train.frozen {list(parts)} leaves nothing to train: name fewer parts")
 
 
 def _check_reconstruction(separator: Separator) -> None:

@@ -1,11 +1,12 @@
 """Models that a run begins with, and the models it leaves."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from sepgan.errors import CheckpointError
+from sepgan.errors import CheckpointError, RecipeError
 from sepgan.separator import Separator
 from sepgan.training.trainer import open_run
 from tests.training.runs import equal, newest, run, task_of, tiny, weights_of
@@ -46,3 +47,28 @@ def test_weights_of_16_bits(tmp_path: Path, trees: dict[str, Path]) -> None:
     loaded = Separator.load(tmp_path / "last.safetensors").generator.state_dict()["head.weight"]
     assert loaded.dtype == torch.float32
     torch.testing.assert_close(loaded, exact, rtol=1e-3, atol=1e-6)
+
+
+def test_frozen_parts_keep_their_weights_and_the_rest_learns(tmp_path: Path, trees: dict[str, Path]) -> None:
+    base = run(tiny(trees, "train.steps=1"), tmp_path / "base", trees)
+    last = run(tiny(trees, f"train.fine_tune={base}", "train.frozen=[encoder.0]"), tmp_path / "tuned", trees)
+    before, after = weights_of(base), weights_of(last)
+    learnable = {name for name, weight in before.items() if weight.is_floating_point() and "running" not in name}
+    changed = {name for name in learnable if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in learnable if not name.startswith("encoder.0.")}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            "[encoder, cellar]",
+            "train.frozen: the generator has no part 'cellar' with weights; it has normalise",
+        ),
+        ("[encoder.]", "no part 'encoder.'"),
+        ("[normalise, encoder, decoder, head]", "leaves nothing to train"),
+    ],
+)
+def test_what_cannot_be_frozen(tmp_path: Path, trees: dict[str, Path], parts: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        open_run(tiny(trees, f"train.frozen={parts}"), tmp_path, trees, device="cpu")
