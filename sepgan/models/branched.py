@@ -26,13 +26,16 @@ KERNEL = 5
 LEAK = 0.2  # of the encoder's LeakyReLU, as in Jansson et al.
 HEAD_KERNEL = 3
 FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
-COLUMNS_AT_ONCE = 128  # of half the resolution, two frames each
+COLUMNS_AT_ONCE = 64  # of a quarter of the resolution, four frames each
 COLUMNS_REACH = 3  # that the last levels look at on either side
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
 
 class BranchedUNet(nn.Module):
     """Magnitudes to one soft mask per stem.
+
+    Attributes:
+        longest_s: The longest segments to be separated at once, s: with them a process stays well below 1.5 GB.
 
     Args:
         config: Widths of the levels, width of the bottleneck below them, stems in each branch; whether there is a level
@@ -46,6 +49,8 @@ class BranchedUNet(nn.Module):
     Raises:
         RecipeError: The branches do not have as many stems as the recipe, or there are too few levels to branch.
     """
+
+    longest_s = 60.0
 
     def __init__(self, config: GeneratorRecipe, stems: int, bands: int) -> None:
         super().__init__()
@@ -85,22 +90,22 @@ class BranchedUNet(nn.Module):
         skip, branches = self.decoded(magnitudes)
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
             return self._masks(skip, branches)[..., :bands, :frames]
-        # The largest arrays by far come last. Made some frames at a time they stay in the processor's cache.
+        # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
         masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, *magnitudes.shape[1:])
-        for begin in range(0, -(-frames // 2), COLUMNS_AT_ONCE):
+        for begin in range(0, -(-frames // 4), COLUMNS_AT_ONCE):
             end = begin + COLUMNS_AT_ONCE
-            seen = slice(max(0, begin - COLUMNS_REACH), end + COLUMNS_REACH)
-            found = self._masks(skip[..., seen], [branch[..., seen] for branch in branches])[..., :bands, :]
-            place = masks[..., 2 * begin : 2 * end]
-            first = 2 * (begin - seen.start)
-            place.copy_(found[..., first : first + place.shape[-1]])
+            first, last = max(0, begin - COLUMNS_REACH), end + COLUMNS_REACH
+            found = self._masks(skip[..., 2 * first : 2 * last], [branch[..., first:last] for branch in branches])
+            place = masks[..., 4 * begin : 4 * end]
+            inside = 4 * (begin - first)
+            place.copy_(found[..., :bands, inside : inside + place.shape[-1]])
         return masks
 
     def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The first skip connection and what joins it in each branch, filled up to the grid.
+        """The first skip connection, and what enters the level that it joins in each branch, filled up to the grid.
 
         Shape:
-            `[B, C, F, N] -> [B, W, F / 2, N / 2]`, each, W the first width.
+            `[B, C, F, N] -> [B, W, F / 2, N / 2]` and `[B, 2 V, F / 4, N / 4]` each, W and V the first two widths.
         """
         bands, frames = magnitudes.shape[-2:]
         x = functional.pad(magnitudes, (0, -frames % self.grid, 0, -bands % self.grid))
@@ -112,22 +117,33 @@ class BranchedUNet(nn.Module):
         x = self.bottleneck(functional.pad(x, (1, 2, 1, 2)))
         for up in self.shared:
             x = torch.cat([skips.pop(), up(x)], dim=1)
-        return skips[0], [self._decode(branch, x, skips) for branch in self.branches]
+        return skips[0], [self._decode(branch, x, skips[1:]) for branch in self.branches]
 
     def _decode(self, branch: nn.Module, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        for up, skip in zip(_levels(branch), reversed(skips[1:]), strict=False):
+        for up, skip in zip(_levels(branch), reversed(skips), strict=False):
             x = torch.cat([skip, up(x)], dim=1)
-        return cast(Tensor, _levels(branch)[len(skips) - 1](x))
+        return x
+
+    def seen_by_heads(self, skip: Tensor, branches: Sequence[Tensor]) -> list[Tensor]:
+        """What each head sees of what `decoded` returns.
+
+        Shape:
+            `[B, 2 W, F / 2, N / 2]`; `[B, H, F, N]`, H the width of the head, at the full resolution.
+        """
+        seen = []
+        for branch, x in zip(self.branches, branches, strict=True):
+            joining, *last = _levels(branch)[-2 if self.full_resolution else -1 :]
+            x = torch.cat([skip, joining(x)], dim=1)
+            seen.append(last[0](x) if last else x)
+        return seen
 
     def _masks(self, skip: Tensor, branches: Sequence[Tensor]) -> Tensor:
-        """Masks `[B, S, C, F, N]` from `[B, W, F / 2, N / 2]`; a frame depends on `COLUMNS_REACH` columns around it."""
-        joined = [torch.cat([skip, branch], dim=1) for branch in branches]
+        """Masks `[B, S, C, F, N]` from what `decoded` returns; a frame depends on `COLUMNS_REACH` columns around it."""
+        read = zip(self.heads, self.seen_by_heads(skip, branches), strict=True)
         if self.full_resolution:
-            ups = [_levels(branch)[-1] for branch in self.branches]
-            logits = torch.cat([head(up(x)) for head, up, x in zip(self.heads, ups, joined, strict=True)], dim=1)
+            logits = torch.cat([head(x) for head, x in read], dim=1)
             return torch.softmax(logits.reshape(logits.shape[0], self.stems, self.channels, *logits.shape[2:]), dim=1)
         # Each head gives [B, 2 * 2 * S' * C, F / 2, N / 2]: the stems of its branch at four neighbouring cells.
-        read = zip(self.heads, joined, strict=True)
         logits = torch.cat([head(x).unflatten(1, (2, 2, -1, self.channels)) for head, x in read], dim=3)
         masks = torch.softmax(logits, dim=3).permute(0, 3, 4, 5, 1, 6, 2)  # [B, S, C, F / 2, 2, N / 2, 2]
         return masks.flatten(5, 6).flatten(3, 4)
@@ -165,7 +181,7 @@ class _Down(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # TensorFlow pads one cell before and two behind where the stride is two and the length even.
         skip = self.conv(functional.pad(x, (1, 2, 1, 2)))
-        return skip, functional.leaky_relu(self.affine(skip), LEAK)
+        return skip, functional.leaky_relu_(self.affine(skip), LEAK)
 
 
 class _Up(nn.Module):

@@ -71,7 +71,7 @@ def test_what_cannot_be_built_is_refused(keys: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("frames", [3, 2 * COLUMNS_AT_ONCE, 4 * COLUMNS_AT_ONCE + 5])
+@pytest.mark.parametrize("frames", [3, 4 * COLUMNS_AT_ONCE, 8 * COLUMNS_AT_ONCE + 5])
 def test_made_some_frames_at_a_time_masks_are_the_same(full: bool, frames: int) -> None:
     network = make(full_resolution=full).eval()
     x = magnitudes(2, 2, 63, frames)
