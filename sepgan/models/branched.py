@@ -7,7 +7,8 @@ levels of the decoder exist once per branch, so that drums, bass and other do no
 vocals. Nothing is computed at the full resolution, where few channels keep a processor waiting for memory: the heads
 read the masks of four neighbouring cells off each cell of half the resolution (a sub-pixel convolution, Shi et al.,
 CVPR 2016). `full_resolution` keeps Spleeter's last level, at half as much time again. And the masks of all stems come
-from one softmax, so they sum to one.
+from one softmax, so they sum to one. `nested` makes it two: a stem with a branch of its own gets its share by its own
+logit alone, and those of the other branch divide the rest, so that training one leaves the other as it is.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class BranchedUNet(nn.Module):
             raise RecipeError(
                 f"generator.branches {list(branches)} has {sum(branches)} stems, the recipe {stems}: make them equal"
             )
+        if config.nested and (len(branches) < 2 or sum(count > 1 for count in branches) != 1):
+            raise RecipeError(
+                f"generator.nested needs one branch of several stems beside branches of one, got {list(branches)}"
+            )
         if len(config.widths) <= SHARED_UPS:
             raise RecipeError(f"generator.widths needs at least {SHARED_UPS + 1} levels for kind 'branched'")
         self.stems = stems
@@ -71,6 +76,7 @@ class BranchedUNet(nn.Module):
         )
         self.bottleneck = _conv(widths[-1], config.bottleneck)
         self.full_resolution = config.full_resolution
+        self.nested = config.nested
         outs = (widths[-1], *reversed(widths[:-1]), *((config.head_width,) if self.full_resolution else ()))
         ins = (config.bottleneck, *(2 * width for width in outs[:-1]))
         dropout = [config.dropout if level < config.dropout_levels else 0.0 for level in range(len(outs))]
@@ -139,14 +145,17 @@ class BranchedUNet(nn.Module):
 
     def _masks(self, skip: Tensor, branches: Sequence[Tensor]) -> Tensor:
         """Masks `[B, S, C, F, N]` from what `decoded` returns; a frame depends on `COLUMNS_REACH` columns around it."""
+        # Each head gives [B, S' * C, F, N], the stems of its branch; at half the resolution [B, 2 * 2 * S' * C, F / 2,
+        # N / 2], at four neighbouring cells.
+        split, stem = ((-1, self.channels), 1) if self.full_resolution else ((2, 2, -1, self.channels), 3)
         read = zip(self.heads, self.seen_by_heads(skip, branches), strict=True)
+        logits = [head(x).unflatten(1, split) for head, x in read]
+        if self.nested:  # with logits whose exponentials sum to one, several stems weigh as much as one with logit 0
+            logits = [torch.log_softmax(part, stem) if part.shape[stem] > 1 else part for part in logits]
+        masks = torch.softmax(torch.cat(logits, dim=stem), dim=stem)
         if self.full_resolution:
-            logits = torch.cat([head(x) for head, x in read], dim=1)
-            return torch.softmax(logits.reshape(logits.shape[0], self.stems, self.channels, *logits.shape[2:]), dim=1)
-        # Each head gives [B, 2 * 2 * S' * C, F / 2, N / 2]: the stems of its branch at four neighbouring cells.
-        logits = torch.cat([head(x).unflatten(1, (2, 2, -1, self.channels)) for head, x in read], dim=3)
-        masks = torch.softmax(logits, dim=3).permute(0, 3, 4, 5, 1, 6, 2)  # [B, S, C, F / 2, 2, N / 2, 2]
-        return masks.flatten(5, 6).flatten(3, 4)
+            return masks
+        return masks.permute(0, 3, 4, 5, 1, 6, 2).flatten(5, 6).flatten(3, 4)  # [B, S, C, F / 2, 2, N / 2, 2]
 
 
 class Affine(nn.Module):

@@ -64,7 +64,7 @@ def test_all_stems_in_one_branch_is_the_default() -> None:
     assert len(make(branches=()).branches) == 1
 
 
-@pytest.mark.parametrize("keys", [{"branches": (3, 2)}, {"widths": (4, 6)}])
+@pytest.mark.parametrize("keys", [{"branches": (3, 2)}, {"widths": (4, 6)}, {"branches": (), "nested": True}])
 def test_what_cannot_be_built_is_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="generator"):
         make(**keys)
@@ -127,3 +127,17 @@ def test_fewer_features_keep_less() -> None:
 def test_a_start_that_does_not_fit_is_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="cannot begin"):
         begin_as(make(**keys), theirs(), [magnitudes(1, 2, 64, 64)])
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_nested_masks_of_one_branch_do_not_move_those_of_the_other(full: bool) -> None:
+    network = make(full_resolution=full, branches=(3, 1), nested=True)
+    x = magnitudes(1, 2, 64, 32)
+    with torch.no_grad():
+        before = network(x)
+        for weight in [*network.branches[0].parameters(), *network.heads[0].parameters()]:
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3)))
+        after = network(x)
+    torch.testing.assert_close(after.sum(1), torch.ones_like(after[:, 0]), rtol=0, atol=SUM_OF_MASKS)
+    torch.testing.assert_close(after[:, 3], before[:, 3], rtol=0, atol=ROUNDING)
+    assert float((after[:, 0] - before[:, 0]).abs().max()) > 0.01
