@@ -27,6 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "classic pooled": {"widths": (4, 4), "head_width": 4, "downsample": "pool", "kernel": 3},
     "branched": {"widths": (3, 4, 4), "bottleneck": 3, "branches": (3, 1)},
     "branched full": {"widths": (3, 4, 4), "bottleneck": 3, "full_resolution": True, "head_width": 4},
+    "branched nested": {"widths": (3, 4, 4), "bottleneck": 3, "branches": (3, 1), "nested": True},
     "spleeter": {"widths": (3, 4)},
     "bandsplit": {"widths": (4, 6), "strides": (2,), "dual_path": 1, "subbands": 2},
 }

@@ -54,7 +54,7 @@ def edges(generator: nn.Module, config: GeneratorRecipe, begin: int, end: int) -
 
 def _twin(config: GeneratorRecipe, bands: int) -> nn.Module:
     """A generator of the same layers with one channel each."""
-    slim = {"widths": (1,) * len(config.widths), "bottleneck": 1, "branches": ()}
+    slim = {"widths": (1,) * len(config.widths), "bottleneck": 1, "branches": (), "nested": False}
     with torch.random.fork_rng(devices=[]):  # its first weights do not matter, and nobody's random numbers may change
         twin = build_generator(config.model_copy(update=slim), 2, bands).eval()
     with torch.no_grad():
