@@ -4,10 +4,12 @@ All stems but one come from outside; the residual stem is the mixture minus the 
 are rounded first and the residual is taken between integers, so that the files add up to the mixture rounded once:
 where it has no finer steps than the format and nothing clips, to the mixture bit for bit.
 
-Whether an integer format clips is known at the end only; until then samples wait in a float32 file beside the stems.
+Whether an integer format clips is known at the end only. So the files are written as if nothing did, and the samples
+wait in a float32 file beside them: once one clips, all are written again from there, with the gain found at the end.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -141,8 +143,9 @@ class StemWriter:
         self._name = name
         self._pipe = pipe
         self._bits = self.plan.bits
-        self._noise = np.random.default_rng(seed) if self._bits == 16 else None
+        self._noise = self._dither()
         self._mixture_peak = 0.0
+        self._expected = frames
         self._sink: _Sink | None = None
         self._spool: BinaryIO | None = None
         try:
@@ -150,7 +153,8 @@ class StemWriter:
             # Float samples of known length need no second look: nothing clips, and WAV or RF64 is decided.
             waits = frames is None and pipe is None
             if self.plan.lossy or self._bits is not None or waits:
-                self._abort()
+                if waits or pipe is not None:
+                    self._abort()
                 with output_errors(folder):
                     self._spool = (folder / "spool").open("w+b")
         except BaseException:
@@ -166,23 +170,29 @@ class StemWriter:
             self.peaks[stem] = float(np.maximum(self.peaks[stem], np.abs(samples).max(initial=0)))
         if self.plan.format.one_file:
             self._mixture_peak = max(self._mixture_peak, float(np.abs(mixture).max(initial=0)))
-        if self._spool is None:
-            self._render(mixture, others)
-        else:
+        if self._spool is not None:
             with output_errors(self._folder):
                 self._spool.write(np.int64(mixture.shape[-1]).tobytes())
                 self._spool.write(np.ascontiguousarray(mixture).data)
                 self._spool.write(np.ascontiguousarray(others).data)
+            sound = all(map(math.isfinite, self.peaks.values()))  # or the caller will refuse it
+            if self._sink is not None and not (sound and self._shared_gain() == 1):
+                self._give_up()
+        if self._sink is not None:
+            self._render(mixture, others)
 
     def finish(self) -> None:
         """Write what waits, and give the files their names."""
         if self._spool is not None:
-            self.gain = self._shared_gain()
-            self._sink = self._open(self.frames)
-            with output_errors(self._folder):
-                self._spool.seek(0)
-            for mixture, others in self._waiting(self._spool):
-                self._render(mixture * np.float32(self.gain), others * np.float32(self.gain))
+            if self._sink is not None and self.frames != self._expected:
+                self._give_up()
+            if self._sink is None:
+                self.gain = self._shared_gain()
+                self._sink = self._open(self.frames)
+                with output_errors(self._folder):
+                    self._spool.seek(0)
+                for mixture, others in self._waiting(self._spool):
+                    self._render(mixture * np.float32(self.gain), others * np.float32(self.gain))
             with output_errors(self._folder):
                 self._spool.close()
                 (self._folder / "spool").unlink()
@@ -235,6 +245,18 @@ class StemWriter:
         if self._spool is not None:
             with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
                 self._spool.close()
+
+    def _give_up(self) -> None:
+        """Drop what was written as if nothing would clip; it will be written from the spool, from its beginning."""
+        assert self._sink is not None
+        self._sink.abort()
+        self._sink = None
+        self._noise = self._dither()
+        if self.null is not None:
+            self.null = 0.0
+
+    def _dither(self) -> np.random.Generator | None:
+        return np.random.default_rng(self._seed) if self._bits == 16 else None
 
     def _shared_gain(self) -> float:
         if self._bits is None and not self.plan.lossy:

@@ -35,9 +35,7 @@ from sepgan.separation.sources import Source
 from sepgan.separation.staging import Staging
 from sepgan.separation.stems import StemPlan
 from sepgan.stem_writer import StemWriter
-from sepgan.streaming import joint
-
-_AHEAD = 12  # pieces that wait to be written: those of a segment, so that the next one can be separated meanwhile
+from sepgan.streaming import PIECE, joint
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio done and the seconds there are, None where the file does not say."""
@@ -125,7 +123,8 @@ class SongRun:
             # A file is read and separated in one thread, while this one measures and writes what came before. A pipe is
             # not, as a thread that waits for more of it could not be stopped.
             if self.job.song.path.is_file():
-                separated = ahead(separated, _AHEAD)
+                # All pieces of a segment may wait to be written, so that the next one can be separated meanwhile.
+                separated = ahead(separated, 2 + -(-(self.segment - self.overlap) // PIECE))
             with contextlib.closing(separated) as pieces:
                 for mixture, others in pieces:
                     writer.write(mixture, others)
