@@ -262,13 +262,15 @@ class _Forward:
         if self._raise_if_stopped is None:
             return self._file.read(count)
         self._raise_if_stopped()
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):  # of files that the system knows nothing of
-                number = self._file.fileno()
-                while not select.select([number], [], [], _POLL_S)[0]:
-                    self._raise_if_stopped()
-                return os.read(number, count)
-        return self._file.read(count)
+        try:
+            number = self._file.fileno()
+        except OSError:  # no file of the system's
+            return self._file.read(count)
+        if sys.platform == "win32":
+            return self._file.read(count)
+        while not select.select([number], [], [], _POLL_S)[0]:
+            self._raise_if_stopped()
+        return os.read(number, count)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

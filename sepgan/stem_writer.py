@@ -149,14 +149,7 @@ class StemWriter:
         self._sink: _Sink | None = None
         self._spool: BinaryIO | None = None
         try:
-            self._sink = self._open(frames)
-            # Float samples of known length need no second look: nothing clips, and WAV or RF64 is decided.
-            waits = frames is None and pipe is None
-            if self.plan.lossy or self._bits is not None or waits:
-                if waits or pipe is not None:
-                    self._abort()
-                with output_errors(folder):
-                    self._spool = (folder / "spool").open("w+b")
+            self._begin(frames)
         except BaseException:
             self._abort()
             raise
@@ -209,6 +202,16 @@ class StemWriter:
         """Close what an exception has left open."""
         if kind is not None:
             self._abort()
+
+    def _begin(self, frames: int | None) -> None:
+        self._sink = self._open(frames)
+        # Float samples of known length need no second look: nothing clips, and WAV or RF64 is decided.
+        waits = frames is None and self._pipe is None
+        if self.plan.lossy or self._bits is not None or waits:
+            if waits or self._pipe is not None:  # what has gone into a pipe cannot be written again
+                self._abort()
+            with output_errors(self._folder):
+                self._spool = (self._folder / "spool").open("w+b")
 
     def _open(self, frames: int | None) -> _Sink:
         shape = (self._sample_rate, self.plan.channels)
