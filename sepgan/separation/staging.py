@@ -129,6 +129,7 @@ class Staging:
                         continue
                 undo.pop_all()
                 return file
+        self._make(self._base)  # tells why, if nobody else is to blame
         raise OutputError(f"{self._home} cannot be written: other runs keep removing the folder or what is in it")
 
     def _make(self, folder: Path) -> None:
