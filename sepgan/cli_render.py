@@ -20,6 +20,10 @@ def render(
     midi: Annotated[Path, typer.Argument(metavar="MIDI", help="A folder of MIDI files, or one file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill with one folder for each song.")],
     soundfont: Annotated[list[Path], typer.Option("--soundfont", "-s", help="A .sf2 or .sf3; several are mixed.")],
+    kit: Annotated[
+        list[Path] | None,
+        typer.Option(help="Drum kit: Hydrogen's, a folder of one-shots, or a .sf2; several are mixed."),
+    ] = None,
     vocals: Annotated[Path | None, typer.Option(help="Folder of solo singing to lay over the songs, in key.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of what comes out, kept beside each song.")] = "not stated",
     takes: Annotated[int, typer.Option(min=1, help="Performances of each song; each is different.")] = 1,
@@ -37,9 +41,10 @@ def render(
     progress: ProgressStyle = Style.AUTO,
 ) -> None:
     """Turn MIDI files and SoundFonts into songs with drums, bass and other; stop with Ctrl-C and repeat to go on."""
-    _need_extra(pictures, vocals is not None)
+    _need_extra(pictures, vocals is not None, bool(kit))
     from sepgan.data.render.batch import choose, render_all
     from sepgan.data.render.fluidsynth import check_soundfont, find_synthesiser
+    from sepgan.data.render.kits import read_kit
     from sepgan.data.render.performance import PLAIN, Ranges
     from sepgan.data.render.song import FORMATS, RenderSettings, SoundFont, plan_jobs, sha256_of
 
@@ -48,6 +53,7 @@ def render(
     synthesiser = find_synthesiser()
     for path in soundfont:
         check_soundfont(path)
+    kits = tuple(read_kit(path) for path in kit or ())
     settings = RenderSettings(
         soundfonts=tuple(SoundFont(path, sha256_of(path)) for path in soundfont),
         seed=seed,
@@ -56,6 +62,7 @@ def render(
         file_format=file_format,
         licence=licence,
         recordings=_listen(vocals, progress) if vocals else (),
+        kits=kits,
     )
     choice = choose(plan_jobs(midi, takes), out, settings, shortest_s, overwrite)
     with Reporter(progress) as reporter:
@@ -99,10 +106,10 @@ def _listen(folder: Path, progress: Style) -> tuple[Recording, ...]:
     return tuple(heard)
 
 
-def _need_extra(pictures: bool, vocals: bool) -> None:
+def _need_extra(pictures: bool, vocals: bool, kits: bool) -> None:
     from importlib.util import find_spec
 
-    wanted = ["mido", *["matplotlib"] * pictures, *["librosa", "torchaudio"] * vocals]
+    wanted = ["mido", *["matplotlib"] * pictures, *["librosa", "torchaudio"] * vocals, *["scipy"] * kits]
     missing = [name for name in wanted if find_spec(name) is None]
     if missing:
         raise UsageError(f"rendering needs {', '.join(missing)}: install them with `pip install 'sepgan[data,train]'`")

@@ -69,6 +69,25 @@ def check_soundfont(path: Path) -> None:
         raise DatasetError(f"'{path}' is no SoundFont: expected a .sf2 or .sf3 file")
 
 
+def first_preset(path: Path) -> tuple[int, int]:
+    """Return bank and program of a SoundFont's drums: of the first in bank 128, or else of its first program.
+
+    Raises:
+        DatasetError: The file cannot be read or lists no program.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"SoundFont '{path}' cannot be read: {error.strerror}") from error
+    at = content.rfind(b"phdr")  # the list of presets, 38 bytes each; the last only ends it
+    size = int.from_bytes(content[at + 4 : at + 8], "little")
+    heads = [content[at + 8 + k : at + 46 + k] for k in range(0, size - 38, 38)] if at >= 0 else []
+    presets = sorted((int.from_bytes(one[22:24], "little"), int.from_bytes(one[20:22], "little")) for one in heads)
+    if not presets:
+        raise DatasetError(f"SoundFont '{path}' has no programs: give another")
+    return next((preset for preset in presets if preset[0] == 128), presets[0])
+
+
 def play(
     synthesiser: Synthesiser, notes: mido.MidiFile, soundfont: Path, performance: Performance, sample_rate: int
 ) -> NDArray[np.float32]:

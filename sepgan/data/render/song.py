@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from sepgan import __version__
 from sepgan.audio_writer import AudioWriter, StagedFolder, output_errors
 from sepgan.data.render import midi
-from sepgan.data.render.fluidsynth import Synthesiser, play
+from sepgan.data.render.band import draw_band, play_band
+from sepgan.data.render.fluidsynth import Synthesiser
+from sepgan.data.render.kits import Kit
+from sepgan.data.render.levels import active_level_db
 from sepgan.data.render.performance import Performance, Ranges, draw, seed_of
 from sepgan.data.render.pictures import draw_stem
 from sepgan.data.render.singing import Placed, Recording, phrase_bars, place, sing
@@ -31,8 +34,6 @@ FORMATS = ("flac", "wav", "ogg")
 PEAK = 0.9  # of the sum of the stems; one gain for all
 VOCALS_DB = (-2.0, 4.0)  # level of singing beside the other stems
 SILENT_PEAK = 1e-4  # -80 dBFS beside a mixture at PEAK: such a stem is left out, not written
-
-_FRAME = 16384  # samples over which loudness is taken: 0.37 s at 44.1 kHz
 
 Stems = Mapping[str, NDArray[np.float32]]
 
@@ -57,6 +58,7 @@ class RenderSettings:
         file_format: flac, wav or ogg.
         licence: Of the MIDI files and what is made of them, as the user says.
         recordings: Singing to lay over the songs; none leaves them without vocals.
+        kits: Drum kits that play in place of the SoundFont in their share of the songs.
     """
 
     soundfonts: tuple[SoundFont, ...]
@@ -66,6 +68,7 @@ class RenderSettings:
     file_format: str = "flac"
     licence: str = "not stated"
     recordings: tuple[Recording, ...] = ()
+    kits: tuple[Kit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,10 +162,8 @@ def render_song(
     soundfont = settings.soundfonts[performance.soundfont]
     score = midi.read(job.path)
     played = midi.split(score, performance)
-    raw = {
-        stem: play(synthesiser, notes, soundfont.path, performance, settings.sample_rate)
-        for stem, notes in played.items()
-    }
+    band = draw_band(settings.kits, job.name, job.variant, settings.seed, settings.ranges)
+    raw = play_band(played, band, synthesiser, soundfont.path, performance, settings.sample_rate)
     phrases: list[Placed] = []
     if settings.recordings:
         rng = np.random.default_rng(seed_of(performance.seed, VOCALS))
@@ -177,6 +178,8 @@ def render_song(
     if not stems:
         raise DatasetError(f"'{job.path}' is silent with '{soundfont.path.name}': use a General MIDI SoundFont")
     provenance = _provenance(job, settings, synthesiser, soundfont, performance, score, played, stems, phrases)
+    if settings.kits:
+        provenance["band"] = band.describe()
     length: int = next(iter(stems.values())).shape[1]
     target = out / job.folder
     with StagedFolder(target, needed_bytes=len(stems) * length * 4) as staged:
@@ -204,10 +207,10 @@ def balance(raw: Stems, performance: Performance) -> dict[str, NDArray[np.float3
         # Voices have no level of their own beside the synthesiser's, so they are always levelled, to the others.
         gain_db = performance.gains_db[stem]
         if performance.level:
-            gain_db -= _active_level_db(waveform)
+            gain_db -= active_level_db(waveform)
         elif stem == VOCALS:
             others = [other for name, other in raw.items() if name != VOCALS]
-            gain_db += max(_active_level_db(other) for other in others) - _active_level_db(waveform)
+            gain_db += max(active_level_db(other) for other in others) - active_level_db(waveform)
         padded = np.pad(waveform[:, :length], ((0, 0), (0, max(0, length - waveform.shape[1]))))
         stems[stem] = padded * np.float32(10 ** (gain_db / 20))
     # A stem alone may exceed the sum where they cancel.
@@ -220,14 +223,6 @@ def _sounding(waveform: NDArray[np.float32]) -> int:
     """Samples up to where the last tail has died away."""
     above = np.flatnonzero(np.abs(waveform).max(0) > SILENT_PEAK * np.abs(waveform).max(initial=0.0))
     return int(above[-1]) + 1 if above.size else 0
-
-
-def _active_level_db(waveform: NDArray[np.float32]) -> float:
-    """Level where a stem plays, dB: of the frames within 30 dB of the loudest; 0 where it never does."""
-    frames = waveform[:, : waveform.shape[1] // _FRAME * _FRAME].reshape(2, -1, _FRAME)
-    power = np.square(frames, dtype=np.float64).mean((0, 2))
-    loudest = power.max(initial=0.0)
-    return float(10 * np.log10(power[power > 1e-3 * loudest].mean())) if loudest > 0 else 0.0
 
 
 def _write(folder: Path, stems: Stems, provenance: Mapping[str, object], settings: RenderSettings, seed: int) -> None:
@@ -244,7 +239,11 @@ def _key(job: Job, settings: RenderSettings) -> str:
     """What must be equal for a song not to be rendered again; where its files lie does not count."""
     fonts = [font.sha256 for font in settings.soundfonts]
     voices = [recording.sha256 for recording in settings.recordings]
-    rest = asdict(replace(settings, soundfonts=(), recordings=()))
+    rest = asdict(replace(settings, soundfonts=(), recordings=(), kits=()))
+    if settings.kits:
+        rest["kits"] = [kit.sha256 for kit in settings.kits]
+    else:
+        del rest["kits"]  # songs without kits are what they were before there were any
     parts = json.dumps([__version__, job.name, job.variant, sha256_of(job.path), fonts, voices, rest], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
 
