@@ -10,7 +10,8 @@ import mido
 import numpy as np
 from numpy.typing import NDArray
 
-from sepgan.data.render.fluidsynth import Synthesiser, first_preset, play
+from sepgan.data.render.drums import avl_note
+from sepgan.data.render.fluidsynth import DRUM_BANK, Synthesiser, drum_preset, play
 from sepgan.data.render.kits import ONE_SHOTS, SOUNDFONT, BassSound, Instrument, Kit, assign, files_of
 from sepgan.data.render.levels import active_level_db
 from sepgan.data.render.midi import DRUM_CHANNEL
@@ -21,7 +22,7 @@ DRUMS, BASS = "drums", "bass"
 _BASS_SHARE = 0.5  # of the songs on a kit that has bass one-shots
 _DRY_SHARE = 0.25  # of the songs on a kit have no room
 _SPREAD_DB = 4.0  # by which one-shots of a class are louder or softer than usual
-_DRUM_BANK = 128
+_AVL_NAMES = ("Black_Pearl", "Red_Zeppelin")  # of programs
 
 Stems = dict[str, NDArray[np.float32]]
 
@@ -48,9 +49,12 @@ class Band:
         """Return all of it for the record."""
         if self.kit is None:
             return {"kit": None}
+        kit = {"name": self.kit.name, "kind": self.kit.kind, "sha256": self.kit.sha256}
+        if self.kit.kind == SOUNDFONT:
+            return {"kit": kit}
         struck = self.struck or {}
         return {
-            "kit": {"name": self.kit.name, "kind": self.kit.kind, "sha256": self.kit.sha256},
+            "kit": kit,
             "sounds": files_of(struck),
             "peaks": {one.drum: one.peak for one in struck.values() if one.peak is not None},
             "bass": {"file": self.bass.path.name, "note": self.bass.note} if self.bass else None,
@@ -73,7 +77,10 @@ def draw_band(kits: Sequence[Kit], song: str, variant: int, seed: int, ranges: R
     chosen = int(order[variant % len(order)])
     if chosen == 0:
         return Band()
-    kit, rng = kits[chosen - 1], np.random.default_rng(seed_of(seed, song, variant, "kit"))
+    kit = kits[chosen - 1]
+    if kit.kind == SOUNDFONT:
+        return Band(kit)  # in the song's own room
+    rng = np.random.default_rng(seed_of(seed, song, variant, "kit"))
     loose = Looseness(round(ranges.velocity * rng.uniform(2, 15), 2), round(ranges.velocity * rng.uniform(0.2, 1.2), 2))
     room = KitRoom(
         decay_s=round(rng.uniform(0.1, 0.8), 3),
@@ -83,7 +90,7 @@ def draw_band(kits: Sequence[Kit], song: str, variant: int, seed: int, ranges: R
     )
     dry, on_bass = rng.random() < _DRY_SHARE, rng.random() < _BASS_SHARE
     bass = kit.basses[int(rng.integers(len(kit.basses)))] if kit.kind == ONE_SHOTS and kit.basses and on_bass else None
-    struck = assign(kit, rng, _SPREAD_DB * ranges.velocity) if kit.instruments else None
+    struck = assign(kit, rng, _SPREAD_DB * ranges.velocity)
     return Band(kit, struck, bass, loose, room if ranges.room and not dry else None)
 
 
@@ -149,9 +156,10 @@ def _sampled(
 
 def _retargeted(notes: mido.MidiFile, soundfont: Path) -> mido.MidiFile:
     """Drum notes for a SoundFont: some have their drums as a melodic program, which channel 10 does not reach."""
-    bank, program = first_preset(soundfont)
-    if bank == _DRUM_BANK:
+    bank, program, name = drum_preset(soundfont)
+    if bank == DRUM_BANK:
         return notes
+    avl = name.startswith(_AVL_NAMES)
     track = mido.MidiTrack()
     if bank:
         track.append(mido.Message("control_change", channel=0, control=0, value=bank))
@@ -162,6 +170,11 @@ def _retargeted(notes: mido.MidiFile, soundfont: Path) -> mido.MidiFile:
         channel = getattr(message, "channel", DRUM_CHANNEL)
         if channel == DRUM_CHANNEL and message.type != "program_change":
             moved = {"channel": 0} if hasattr(message, "channel") else {}
+            if avl and message.type in ("note_on", "note_off"):
+                note = avl_note(message.note)
+                if note is None:
+                    continue
+                moved["note"] = note
             track.append(message.copy(time=waited, **moved))
             waited = 0
     return mido.MidiFile(type=0, ticks_per_beat=notes.ticks_per_beat, tracks=[track])

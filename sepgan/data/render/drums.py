@@ -43,6 +43,15 @@ STAND_INS: dict[str, tuple[str, ...]] = {
 }
 """What is struck where a kit lacks a class, nearest first; a class that is not named here is left out then."""
 
+AVL = {
+    "kick": 36, "rim": 37, "snare": 38, "clap": 39, "tom_floor": 41, "hat_closed": 42, "hat_pedal": 44, "tom_low": 45,
+    "hat_open": 46, "tom_mid": 47, "crash": 49, "ride": 51, "ride_bell": 53, "tambourine": 54, "splash": 55,
+    "cowbell": 56, "shaker": 61,
+}  # fmt: skip
+"""Notes of the AVL Drumkits (Black Pearl and Red Zeppelin), which are General MIDI's only in part."""
+
+_AVL_AS_GENERAL_MIDI = (*range(36, 43), 44, 45, 46, 47, 49, 51, 53, 54, 55, 56, 57, 59)
+
 # The first that fits counts: "hat snap" is a hi-hat, a "snare rimshot" a snare, a "cowbell" no bell.
 _PATTERNS = [
     # Held or stopped, they are no strokes.
@@ -100,3 +109,15 @@ def family(drum: str) -> str:
     ('tom', 'snare')
     """
     return drum.split("_")[0]
+
+
+def avl_note(note: int) -> int | None:
+    """Return the note of the AVL Drumkits for one of General MIDI, or None where they have nothing like it.
+
+    >>> avl_note(38), avl_note(35), avl_note(50), avl_note(71)
+    (38, 36, 47, None)
+    """
+    if note in _AVL_AS_GENERAL_MIDI:
+        return note
+    drum = OF_NOTE.get(note, "")
+    return next((AVL[other] for other in (drum, *STAND_INS.get(drum, ())) if other in AVL), None)

@@ -18,6 +18,7 @@ from sepgan.data.render.performance import Performance
 from sepgan.errors import DatasetError, UsageError
 
 PROGRAM = "fluidsynth"
+DRUM_BANK = 128  # where SoundFonts keep what channel 10 plays
 HOW_TO_GET_IT = (
     "install it with `apt install fluidsynth` or `brew install fluid-synth`, and with it SoundFonts such as the "
     "packages fluid-soundfont-gm, musescore-general-soundfont-small, timgm6mb-soundfont or opl3-soundfont"
@@ -69,8 +70,8 @@ def check_soundfont(path: Path) -> None:
         raise DatasetError(f"'{path}' is no SoundFont: expected a .sf2 or .sf3 file")
 
 
-def first_preset(path: Path) -> tuple[int, int]:
-    """Return bank and program of a SoundFont's drums: of the first in bank 128, or else of its first program.
+def drum_preset(path: Path) -> tuple[int, int, str]:
+    """Return bank, program and name of a SoundFont's drums: of the first in bank 128, or else of its first program.
 
     Raises:
         DatasetError: The file cannot be read or lists no program.
@@ -82,10 +83,16 @@ def first_preset(path: Path) -> tuple[int, int]:
     at = content.rfind(b"phdr")  # the list of presets, 38 bytes each; the last only ends it
     size = int.from_bytes(content[at + 4 : at + 8], "little")
     heads = [content[at + 8 + k : at + 46 + k] for k in range(0, size - 38, 38)] if at >= 0 else []
-    presets = sorted((int.from_bytes(one[22:24], "little"), int.from_bytes(one[20:22], "little")) for one in heads)
+    presets = sorted(
+        (int.from_bytes(one[22:24], "little"), int.from_bytes(one[20:22], "little"), _text(one[:20])) for one in heads
+    )
     if not presets:
         raise DatasetError(f"SoundFont '{path}' has no programs: give another")
-    return next((preset for preset in presets if preset[0] == 128), presets[0])
+    return next((preset for preset in presets if preset[0] == DRUM_BANK), presets[0])
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0")[0].decode("latin-1")
 
 
 def play(

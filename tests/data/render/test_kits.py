@@ -395,8 +395,8 @@ def test_soundfonts_of_drums_alone_play_them(tmp_path: Path, synthesiser: fluids
     (tmp_path / "melodic.sf2").write_bytes(moved)
     kit = read_kit(tmp_path / "melodic.sf2")
     assert kit.kind == SOUNDFONT
-    assert fluidsynth.first_preset(kit.path) == (0, 0)
-    assert fluidsynth.first_preset(soundfont(tmp_path / "drums.sf2")) == (128, 0)
+    assert fluidsynth.drum_preset(kit.path) == (0, 0, "saw")
+    assert fluidsynth.drum_preset(soundfont(tmp_path / "drums.sf2")) == (128, 0, "drums")
     performance = draw("song", 0, 0, 1, midi.STEMS, PLAIN)
     played = midi.split(midi.read(midi_file(tmp_path / "a.mid", [(9, 38, 1, 1)])), performance)
     stems = play_band(played, Band(kit), synthesiser, tmp_path / "drums.sf2", performance, RATE)
