@@ -115,7 +115,12 @@ def read_kit(path: Path) -> Kit:
     if not path.is_dir():
         raise DatasetError(f"kit '{path}' does not exist: give a folder with drumkit.xml or of one-shots, or a .sf2")
     table = path / "drumkit.xml"
-    instruments, basses = (_hydrogen(table), ()) if table.is_file() else _one_shots(path)
+    try:
+        instruments, basses = (_hydrogen(table), ()) if table.is_file() else _one_shots(path)
+    except OSError as error:
+        raise DatasetError(
+            f"kit '{path}' cannot be read ({error.strerror}): make it readable or leave it out"
+        ) from error
     found = {family(instrument.drum) for instrument in instruments}
     missing = [drum for drum in REQUIRED if drum.replace("hi-", "") not in found]
     if missing:
@@ -225,9 +230,9 @@ def _number(element: ElementTree.Element, name: str, default: float) -> float:
     try:
         value = float(text) if text else default
     except ValueError as error:
-        raise DatasetError(f"drum kit: <{name}> is '{text}': expected a number") from error
+        raise DatasetError(f"a drumkit.xml has <{name}> '{text}': expected a number") from error
     if not np.isfinite(value):
-        raise DatasetError(f"drum kit: <{name}> is '{text}': expected a finite number")
+        raise DatasetError(f"a drumkit.xml has <{name}> '{text}': expected a finite number")
     return value
 
 

@@ -207,7 +207,7 @@ def _sound(path: Path, semitones: float, sample_rate: int) -> Waveform:
     waveform, rate = audio.read(path)
     waveform = waveform[:2] if len(waveform) > 1 else np.repeat(waveform, 2, 0)
     from_hz = rate * 2 ** (semitones / 12)
-    if from_hz != sample_rate:
+    if from_hz != sample_rate:  # at medium quality: 16 bit are written
         waveform = soxr.resample(np.ascontiguousarray(waveform.T), from_hz, sample_rate, quality="MQ").T
     loud = np.abs(waveform).max(0)
     above = np.flatnonzero(loud > _INAUDIBLE * loud.max(initial=0.0))
