@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from sepgan.separation.freed_memory import keep_freed_memory
 from sepgan.separator import Separator
 
 # 3 x 3 convolutions that fill a CPU best: channels, height and width.
@@ -38,12 +39,14 @@ class Arithmetic:
 
 @torch.inference_mode()
 def of_model(model: str, repeats: int = 5) -> Arithmetic:
-    """Count and time the network of a model on one segment."""
+    """Count and time the network of a model on one segment, with the memory that `sepgan separate` keeps."""
+    keep_freed_memory()
     separator = Separator.load(model)
     seconds = separator.segment / separator.sample_rate
     seen = separator.bands(separator.stft(torch.randn(1, separator.recipe.generator.channels, separator.segment)).abs())
-    with FlopCounterMode(display=False) as counter:
-        separator.generator(seen)
+    # Counted the plain way, in which nothing is computed twice or with zeros.
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        separator.generator(seen.clone())
     gflop = counter.get_total_flops() / 1e9
     reached = gflop / best_of(lambda: separator.generator(seen), repeats)
     return Arithmetic(gflop / seconds, reached, ceiling(repeats))

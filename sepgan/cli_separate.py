@@ -155,7 +155,9 @@ def load_engine(weighted: Sequence[tuple[str, float]], device: str, options: Eng
     """
     from sepgan.engine import Engine
     from sepgan.ensemble import Ensemble
+    from sepgan.separation.freed_memory import keep_freed_memory
 
+    keep_freed_memory()
     engines = [Engine(load(name, device), options) for name, _ in weighted]
     return engines[0] if len(engines) == 1 else Ensemble(engines, [weight for _, weight in weighted])
 

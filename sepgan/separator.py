@@ -116,8 +116,7 @@ class Separator(nn.Module):
         # Frames that reach beyond the segment hold silence where the song goes on.
         found = edges(self.generator, config, begin=-(-(half + shift) // hop), end=-(-half // hop))
         context = None if found is None else ((found[0] - 1) * hop + half, (found[1] - 1) * hop + half + shift)
-        longest_s = float(getattr(self.generator, "longest_s", Segmenting.longest_s))
-        return Segmenting(self.sample_rate, hop, int(getattr(self.generator, "grid", 1)), context, longest_s)
+        return Segmenting(self.sample_rate, hop, int(getattr(self.generator, "grid", 1)), context)
 
     @property
     def segment(self) -> int:

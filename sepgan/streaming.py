@@ -40,15 +40,14 @@ class Segmenting:
             between two of its cells, so segments begin on its grid and fill it.
         context: samples at the begin and at the end of a segment, cut so, that are not those of the whole song; None
             where all of them depend on all of it.
-        longest_s: the longest segment that a network has memory for by default.
     """
 
     sample_rate: int
     hop_length: int
     grid: int
     context: Context | None
-    longest_s: float = 40.0  # of the usual U-Nets: a process stays below 1.5 GB
 
+    LONGEST_S = 40.0  # with which a process stays below 1.5 GB
     SHORT_S = 10.0  # where segments cannot be equal to the whole song: enough context, little memory
     SHORT_OVERLAP_S = 1.0
     SHARE = 0.12  # of a segment that is computed twice, unless segments would become longer than the longest
@@ -60,7 +59,7 @@ class Segmenting:
         if self.context is None:
             return self.excerpt_samples(self.SHORT_S)
         seconds = self._exact() / self.SHARE / self.sample_rate
-        return self.excerpt_samples(min(self.longest_s, max(self.SHORT_S, seconds)))
+        return self.excerpt_samples(min(self.LONGEST_S, max(self.SHORT_S, seconds)))
 
     def excerpt_samples(self, seconds: float) -> int:
         """Return a length near `seconds` whose frames fill the grid exactly."""

@@ -194,7 +194,7 @@ def test_short_segments_share_a_quarter_and_those_of_networks_without_an_end_a_s
 
 def test_segments_have_a_longest_length() -> None:
     cut = Segmenting(1000, 100, 1, (10_000, 10_000))
-    assert cut.segment == 1000 * cut.longest_s
+    assert cut.segment == 1000 * cut.LONGEST_S
 
 
 @pytest.mark.parametrize("overlap", [-1, 51])

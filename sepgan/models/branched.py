@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepgan.errors import RecipeError
+from sepgan.models.parities import Parities, by_row, convolve, sorted_bands
 from sepgan.recipe import GeneratorRecipe
 
 KERNEL = 5
@@ -35,9 +36,6 @@ SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 class BranchedUNet(nn.Module):
     """Magnitudes to one soft mask per stem.
 
-    Attributes:
-        longest_s: The longest segments to be separated at once, s: with them a process stays well below 1.5 GB.
-
     Args:
         config: Widths of the levels, width of the bottleneck below them, stems in each branch; whether there is a level
             at the full resolution, and its width.
@@ -50,8 +48,6 @@ class BranchedUNet(nn.Module):
     Raises:
         RecipeError: The branches do not have as many stems as the recipe, or there are too few levels to branch.
     """
-
-    longest_s = 60.0
 
     def __init__(self, config: GeneratorRecipe, stems: int, bands: int) -> None:
         super().__init__()
@@ -67,6 +63,7 @@ class BranchedUNet(nn.Module):
         if len(config.widths) <= SHARED_UPS:
             raise RecipeError(f"generator.widths needs at least {SHARED_UPS + 1} levels for kind 'branched'")
         self.stems = stems
+        self.counts = list(branches)
         self.bands = bands
         self.channels = config.channels
         self.grid = 2 ** (len(config.widths) + 1)
@@ -95,17 +92,23 @@ class BranchedUNet(nn.Module):
         bands, frames = magnitudes.shape[-2:]
         skip, branches = self.decoded(magnitudes)
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
-            return self._masks(skip, branches)[..., :bands, :frames]
+            return torch.cat(self._shares(self._logits(skip, branches), 1), dim=1)[..., :bands, :frames]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, *magnitudes.shape[1:])
+        masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, self.channels, 2 * skip.shape[-2], frames)
         for begin in range(0, -(-frames // 4), COLUMNS_AT_ONCE):
             end = begin + COLUMNS_AT_ONCE
             first, last = max(0, begin - COLUMNS_REACH), end + COLUMNS_REACH
-            found = self._masks(skip[..., 2 * first : 2 * last], [branch[..., first:last] for branch in branches])
-            place = masks[..., 4 * begin : 4 * end]
-            inside = 4 * (begin - first)
-            place.copy_(found[..., :bands, inside : inside + place.shape[-1]])
-        return masks
+            tile = skip[..., 2 * first : 2 * last], [branch[..., first:last] for branch in branches]
+            places: Sequence[Tensor] = torch.split(masks[..., 4 * begin : 4 * end], self.counts, dim=1)
+            inside = slice(4 * (begin - first), 4 * (begin - first) + places[0].shape[-1])
+            if self.full_resolution:
+                shares = self._shares([part[..., inside] for part in self._sorted_logits(*tile)], 3)
+                places = [sorted_bands(place) for place in places]
+            else:
+                shares = self._shares([part[..., inside] for part in self._logits(*tile)], 1)
+            for place, share in zip(places, shares, strict=True):
+                place.copy_(share)
+        return masks[..., :bands, :]
 
     def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The first skip connection, and what enters the level that it joins in each branch, filled up to the grid.
@@ -138,24 +141,48 @@ class BranchedUNet(nn.Module):
         """
         seen = []
         for branch, x in zip(self.branches, branches, strict=True):
-            joining, *last = _levels(branch)[-2 if self.full_resolution else -1 :]
+            joining, *last = self._last_levels(branch)
             x = torch.cat([skip, joining(x)], dim=1)
             seen.append(last[0](x) if last else x)
         return seen
 
-    def _masks(self, skip: Tensor, branches: Sequence[Tensor]) -> Tensor:
-        """Masks `[B, S, C, F, N]` from what `decoded` returns; a frame depends on `COLUMNS_REACH` columns around it."""
-        # Each head gives [B, S' * C, F, N], the stems of its branch; at half the resolution [B, 2 * 2 * S' * C, F / 2,
-        # N / 2], at four neighbouring cells.
-        split, stem = ((-1, self.channels), 1) if self.full_resolution else ((2, 2, -1, self.channels), 3)
-        read = zip(self.heads, self.seen_by_heads(skip, branches), strict=True)
-        logits = [head(x).unflatten(1, split) for head, x in read]
-        if self.nested:  # with logits whose exponentials sum to one, several stems weigh as much as one with logit 0
-            logits = [torch.log_softmax(part, stem) if part.shape[stem] > 1 else part for part in logits]
-        masks = torch.softmax(torch.cat(logits, dim=stem), dim=stem)
+    def _last_levels(self, branch: nn.Module) -> list[_Up]:
+        return cast("list[_Up]", list(_levels(branch)))[-2 if self.full_resolution else -1 :]
+
+    def _logits(self, skip: Tensor, branches: Sequence[Tensor]) -> list[Tensor]:
+        """Logits `[B, S', C, F, N]` of each branch from what `decoded` returns.
+
+        A frame depends on `COLUMNS_REACH` columns around it.
+        """
+        read = [head(x) for head, x in zip(self.heads, self.seen_by_heads(skip, branches), strict=True)]
         if self.full_resolution:
-            return masks
-        return masks.permute(0, 3, 4, 5, 1, 6, 2).flatten(5, 6).flatten(3, 4)  # [B, S, C, F / 2, 2, N / 2, 2]
+            return [torch.unflatten(part, 1, (-1, self.channels)) for part in read]
+        # At half the resolution each cell holds four neighbours.
+        cells = [torch.unflatten(part, 1, (2, 2, -1, self.channels)) for part in read]
+        return [part.permute(0, 3, 4, 5, 1, 6, 2).flatten(5, 6).flatten(3, 4) for part in cells]
+
+    def _sorted_logits(self, skip: Tensor, branches: Sequence[Tensor]) -> list[Tensor]:
+        """The same at the full resolution, by a way that is quicker on a CPU: `[B, 2, AT_ONCE, S', C, F / 8, N]`."""
+        logits = []
+        for branch, head, x in zip(self.branches, self.heads, branches, strict=True):
+            joining, last = self._last_levels(branch)
+            room = last.sorted(torch.cat([skip, joining(x)], dim=1))
+            logits.append(torch.unflatten(convolve(cast(nn.Conv2d, head), room), 3, (-1, self.channels)))
+        return logits
+
+    def _shares(self, logits: Sequence[Tensor], stem: int) -> list[Tensor]:
+        """Masks of the stems of each branch, all of which sum to one over dimension `stem`."""
+        if not self.nested:
+            return list(torch.split(torch.softmax(torch.cat(list(logits), dim=stem), dim=stem), self.counts, dim=stem))
+        # Several stems weigh as much as one with logit 0, and divide that.
+        alone = [part for part in logits if part.shape[stem] == 1]
+        if len(alone) == 1:
+            parts = [torch.sigmoid(-alone[0]), torch.sigmoid(alone[0])]
+        else:
+            together = torch.cat([torch.zeros_like(alone[0]), *alone], dim=stem)
+            parts = list(torch.split(torch.softmax(together, dim=stem), 1, dim=stem))
+        rest, singles = parts[0], iter(parts[1:])
+        return [torch.softmax(part, dim=stem) * rest if part.shape[stem] > 1 else next(singles) for part in logits]
 
 
 class Affine(nn.Module):
@@ -208,3 +235,15 @@ class _Up(nn.Module):
         x = self.conv(x)[..., :-1, :-1] + self.bias.view(1, -1, 1, 1)
         y: Tensor = self.dropout(self.affine(functional.relu_(x)))  # in place: the sum is nobody else's
         return y
+
+    def sorted(self, x: Tensor) -> Parities:
+        """The same without dropout, where `convolve` reads it."""
+        x = self.conv(x)
+        batch, channels, bands, frames = (size - (axis > 1) for axis, size in enumerate(x.shape))
+        rows = by_row(x.contiguous(memory_format=torch.channels_last))[:, :-1, : frames * channels]
+        offset, gain, shift = (part.repeat(frames) for part in (self.bias, self.affine.weight, self.affine.bias))
+        room = Parities(batch, channels, bands, frames, like=offset)
+        for parity, inside in enumerate(room.insides):
+            torch.add(rows[:, 1 - parity :: 2], offset, out=inside)
+            torch.addcmul(shift, functional.relu_(inside), gain, out=inside)
+        return room

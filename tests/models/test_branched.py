@@ -70,16 +70,18 @@ def test_what_cannot_be_built_is_refused(keys: dict[str, Any]) -> None:
         make(**keys)
 
 
+@pytest.mark.parametrize("keys", [{}, {"branches": (3, 1), "nested": True}, {"branches": (1, 2, 1), "nested": True}])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("frames", [3, 4 * COLUMNS_AT_ONCE, 8 * COLUMNS_AT_ONCE + 5])
-def test_made_some_frames_at_a_time_masks_are_the_same(full: bool, frames: int) -> None:
-    network = make(full_resolution=full).eval()
+def test_made_some_frames_at_a_time_masks_are_the_same(keys: dict[str, Any], full: bool, frames: int) -> None:
+    network = make(full_resolution=full, **keys).eval()
     x = magnitudes(2, 2, 63, frames)
     with torch.no_grad():
         whole = network(x)
     with torch.inference_mode():
         in_parts = network(x)
     torch.testing.assert_close(in_parts, whole, rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(whole.sum(1), torch.ones_like(whole[:, 0]), rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("full", [False, True])
