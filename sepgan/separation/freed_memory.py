@@ -1,8 +1,8 @@
 """What becomes of memory that is freed: kept for the next segment, in place of given back and asked for again.
 
-By default glibc gives every large block back to the system at once and takes threads' blocks from heaps of their own;
-each page that comes again has to be cleared and mapped first. For a network on a CPU that was a fifth of all processor
-time. This is a setting of the whole process, so programs make it (`sepgan separate`, benchmarks), not the Python API.
+By default glibc gives every large block back to the system at once; each page that comes again has to be cleared and
+mapped first. For a network on a CPU that was a fifth of all processor time. Threads keep their own heaps: with one heap
+for all, what is read ahead came to lie between the network's large blocks, and half an hour took 200 MB more. This is a setting of the whole process, so programs make it (`sepgan separate`, benchmarks), not the Python API.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import os
 # Numbers of malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
-_ARENA_MAX = -8
 
-KEEP_BYTES = 128 << 20  # at most, above what is in use
+KEEP_BYTES = 256 << 20  # at most, above what is in use
 LARGEST_KEPT_BYTES = 256 << 20  # of one block
 
 
@@ -31,5 +30,5 @@ def keep_freed_memory() -> bool:
         set_option = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # no glibc: macOS, Windows, musl
         return False
-    wanted = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, LARGEST_KEPT_BYTES), (_TRIM_THRESHOLD, KEEP_BYTES))
+    wanted = ((_MMAP_THRESHOLD, LARGEST_KEPT_BYTES), (_TRIM_THRESHOLD, KEEP_BYTES))
     return all([bool(set_option(option, value)) for option, value in wanted])

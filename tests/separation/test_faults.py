@@ -1,6 +1,7 @@
 """Kill -9 at random moments, a disk that fills up, a corrupted model: never a wrong file that counts as finished."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -26,6 +27,50 @@ def test_kills_and_a_full_disk(tmp_path: Path) -> None:
         rest = {key: value for key, value in found[kind].items() if key != "killed"}
         assert rest == {"wrong": 0, "code": 0, "same names": True, "same bytes": True}
     assert found["full disk"] == {"codes": [6, 6, 6], "left": []}
+
+
+SMALL_DISK = """
+out=$1; size_kb=$2; when=$3; shift 3
+if mount -t tmpfs -o size="${size_kb}k" none "$out" 2> /dev/null; then
+    if [ "$when" = during ]; then
+        (until ls -a "$out" | grep -q partial; do sleep 0.01; done; exec cat /dev/zero > "$out/filler" 2> /dev/null) &
+    fi
+elif [ "$when" = never ]; then
+    :
+else
+    ulimit -f 40  # of 512 bytes: where no disk may be mounted, files may not grow
+fi
+"$@"
+code=$?
+wait
+rm -f "$out/filler"
+ls -A "$out"
+exit $code
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk in memory")
+@pytest.mark.parametrize(
+    ("size_kb", "when", "code", "left"),
+    [(64, "before", 6, []), (60_000, "during", 6, []), (60_000, "never", 0, ["song"])],
+)
+def test_a_small_disk(tmp_path: Path, size_kb: int, when: str, code: int, left: list[str]) -> None:
+    """The command: on a disk too small from the start, on one that another program fills, on one that is enough."""
+    song, out = write(tmp_path / "song.wav", noise(5.0)), tmp_path / "out"
+    out.mkdir()
+    own = ["unshare", "--mount", *["--map-root-user"] * (os.geteuid() != 0)]  # the disk goes with the process
+    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
+        own = []
+    command = [sys.executable, "-m", "sepgan", "separate", str(song), "-o", str(out), "--progress", "none"]
+    done = subprocess.run(
+        [*own, "sh", "-c", SMALL_DISK, "sh", str(out), str(size_kb), when, *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (code, left), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("seed", range(4))
