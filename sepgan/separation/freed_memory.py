@@ -2,7 +2,8 @@
 
 By default glibc gives every large block back to the system at once; each page that comes again has to be cleared and
 mapped first. For a network on a CPU that was a fifth of all processor time. Threads keep their own heaps: with one heap
-for all, what is read ahead came to lie between the network's large blocks, and half an hour took 200 MB more. This is a setting of the whole process, so programs make it (`sepgan separate`, benchmarks), not the Python API.
+for all, what is read ahead came to lie between the network's large blocks, and half an hour took 200 MB more. This is a
+setting of the whole process, so programs make it (`sepgan separate`, benchmarks), not the Python API.
 """
 
 from __future__ import annotations
