@@ -26,8 +26,9 @@ class TrainRecipe(Section):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(1e-2, ge=0)
     reconstruction: Literal["magnitude", "phase_sensitive", "complex"] = Field(
-        "magnitude", description="target of the L1 loss; complex: of real and imaginary part together"
+        "magnitude", description="target of the loss; complex: of real and imaginary part together"
     )
+    distance: Literal["l1", "l2"] = Field("l1", description="mean absolute error, or root mean square error")
     clip_norm: float = Field(5.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Precision = "32-true"

@@ -36,7 +36,7 @@ from sepgan.training.health.held_out import batches as held_out_batches
 from sepgan.training.health.held_out import keep_excerpt
 from sepgan.training.health.page import SAMPLES, SCORES
 from sepgan.training.health.probe import Probe, as_plain
-from sepgan.training.losses import grouped_l1
+from sepgan.training.losses import grouped_error
 from sepgan.training.spectra import analyse, resynthesise
 from sepgan.training.task import Made, Part, Sizes, Validation
 from sepgan.training.teacher import Teacher
@@ -177,13 +177,14 @@ class SeparationTask:
             assert spectra.magnitudes is not None
             bands = Material(spectra.mixture, spectra.magnitudes, _as(spectra.mixture, estimates))
             evidence = collect(self.adversary.views, bands, spectra.groups, spectra.band_mask, waveforms)
-        loss = grouped_l1(estimates, spectra.targets, spectra.groups, spectra.mixture, spectra.band_mask)
+        error = grouped_error(self.config.train.distance)
+        loss = error(estimates, spectra.targets, spectra.groups, spectra.mixture, spectra.band_mask)
         known = batch.supervised.to(loss.dtype)
         if not bool(batch.supervised.all()):  # the others add nothing, and must not count in the mean either
             loss = loss * (len(known) / known.sum().clamp_min(1.0))
         taught = None
         if teacher is not None and bool(teacher.taught(batch).any()):
-            taught = teacher.loss(estimates, batch, spectra, self.config.train.reconstruction)
+            taught = teacher.loss(estimates, batch, spectra, self.config.train.reconstruction, error)
         return Made(output, loss, evidence, taught)
 
     def validate(self, step: int) -> Validation | None:

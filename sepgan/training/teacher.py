@@ -23,7 +23,7 @@ from sepgan.frontend import LinearBands
 from sepgan.model_library import ADAPTERS
 from sepgan.recipe import Recipe, TeacherRecipe
 from sepgan.separator import Separator
-from sepgan.training.losses import grouped_l1
+from sepgan.training.losses import GroupedError
 from sepgan.training.spectra import Spectra, target_in_bands
 
 
@@ -126,7 +126,9 @@ class Teacher:
         """Which items of a batch it has a say in, `[B]`, bool."""
         return self.weights(batch).sum(1) > 0
 
-    def loss(self, estimates: Tensor, batch: Batch, spectra: Spectra, reconstruction: str) -> Tensor:
+    def loss(
+        self, estimates: Tensor, batch: Batch, spectra: Spectra, reconstruction: str, error: GroupedError
+    ) -> Tensor:
         """Weighted distance between the student's estimates and the teacher's, a mean over the items it has a say in.
 
         Args:
@@ -134,6 +136,7 @@ class Teacher:
             batch: Of which at least one item is taught.
             spectra: The batch in bands.
             reconstruction: `magnitude`, `phase_sensitive` or `complex`, as of the true stems.
+            error: The distance, as of the true stems.
         """
         weights = self.weights(batch)
         rows = (weights.sum(1) > 0).nonzero().squeeze(1)
@@ -144,7 +147,7 @@ class Teacher:
             )
             band_mask = spectra.band_mask[rows] * self._heard()
         sums = self._sums.expand(len(rows), -1, -1)
-        return grouped_l1(estimates[rows], targets, sums, spectra.mixture[rows], band_mask, weights[rows])
+        return error(estimates[rows], targets, sums, spectra.mixture[rows], band_mask, weights[rows])
 
     def _estimate(self, spectrum: Tensor, waveform: Tensor) -> Tensor:
         """The teacher's stems `[B, K, C, F, N]` in the student's transform, complex."""

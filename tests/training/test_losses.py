@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sepgan.training.losses import LEVEL_FLOOR, grouped_l1, phase_sensitive
+from sepgan.training.losses import ERROR_FLOOR, LEVEL_FLOOR, grouped_error, grouped_l1, grouped_l2, phase_sensitive
 
 SAME = 1e-6  # absolute: rounding of numbers near 1
 
@@ -119,3 +119,54 @@ def test_opposite_phase_and_silence_project_to_zero() -> None:
     assert float(phase_sensitive(-mixture[:, None], mixture, mixture.abs()).max()) == 0.0
     silence = torch.zeros_like(mixture)
     assert float(phase_sensitive(mixture[:, None], silence, silence.abs()).abs().max()) == 0.0
+
+
+def test_the_closed_form_of_root_mean_squares() -> None:
+    """Half of the cells of each of four stems are off by 0.5 at a level of 2."""
+    targets, level = random(1, 4, 2, 6, 8), torch.full((1, 2, 6, 8), 2.0)
+    moved = targets.clone()
+    moved[..., ::2] += 0.5
+    floor = ERROR_FLOOR * (2 + LEVEL_FLOOR)
+    expected = 4 * (math.sqrt(0.5**2 / 2 + floor**2) - floor) / (2 + LEVEL_FLOOR)
+    found = float(grouped_l2(moved, targets, ONE_EACH, level, torch.ones(1, 6)))
+    assert found == pytest.approx(expected, abs=SAME)
+    assert float(grouped_l2(targets, targets, ONE_EACH, level, torch.ones(1, 6))) == pytest.approx(0, abs=SAME)
+
+
+def test_root_mean_squares_follow_groups_bands_and_weights() -> None:
+    estimates, level = random(1, 4, 2, 6, 5) + 1, torch.ones(1, 2, 6, 5)
+    targets = torch.stack([estimates[:, :3].sum(1), estimates[:, 3], *torch.full((2, 1, 2, 6, 5), 1e6)], 1)
+    known = torch.tensor([[1.0, 1, 1, 0, 0, 0]])
+    moved = estimates.clone()
+    moved[:, 0] += 0.3
+    moved[:, 2] -= 0.3
+    moved[:, :, :, 3:] += 7.0  # above the band
+    assert float(grouped_l2(moved, targets, PAIR, level, known)) <= SAME
+    moved[:, 3] += 0.25
+    whole = float(grouped_l2(moved, targets, PAIR, level, known))
+    half = float(grouped_l2(moved, targets, PAIR, level, known, torch.tensor([[1.0, 0.5, 1.0, 1.0]])))
+    assert whole > 0.2
+    assert half == pytest.approx(whole / 2, abs=SAME)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_the_best_real_mask_of_two_waves(distance: str) -> None:
+    """Of cells where a stem is all or nothing three times to one: an absolute error wants all, a square the mean."""
+    truth = torch.tensor([1.0, 1.0, 1.0, 0.0]).expand(1, 1, 1, 4, 4)
+    silence = truth.new_zeros(1, 1, 1, 4, 4)
+    mask = torch.tensor(0.5, requires_grad=True)
+    error = grouped_error("l1" if distance == "l1" else "l2")
+    for _ in range(400):
+        cost = error(mask + silence, truth, torch.ones(1, 1, 1), torch.ones(1, 1, 4, 4), torch.ones(1, 4))
+        (slope,) = torch.autograd.grad(cost, mask)
+        mask = (mask - 0.02 * slope).detach().requires_grad_()
+    assert float(mask.detach()) == pytest.approx(1.0 if distance == "l1" else 0.75, abs=0.05)
+
+
+def test_of_nothing_but_silence_root_mean_squares_and_gradients_are_finite() -> None:
+    silence = torch.zeros(1, 4, 2, 6, 5)
+    estimates = silence.clone().requires_grad_()
+    value = grouped_l2(estimates, silence, ONE_EACH, silence[:, 0], torch.ones(1, 6))
+    (slope,) = torch.autograd.grad(value, estimates)
+    assert float(value.detach()) == 0.0
+    assert bool(torch.isfinite(slope).all())
