@@ -14,7 +14,7 @@ from examples import collect_instrumental, interpolate, read_aloud
 from sepgan import checkpoint
 from sepgan.data import scan
 from sepgan.data.credits import ANY_USE, outside, read_credits
-from sepgan.errors import CheckpointError
+from sepgan.errors import CheckpointError, UsageError
 from sepgan.recipe import SourceRecipe, load
 from sepgan.separator import Separator
 from tests import synth
@@ -119,6 +119,25 @@ def test_weights_between_two_models(even: Path, tmp_path: Path, capsys: pytest.C
     }
     assert "0.25 of the way" in capsys.readouterr().out
     Separator.load(out)
+
+
+def test_softened_heads_and_what_both_models_heard(even: Path, tmp_path: Path) -> None:
+    header, weights = checkpoint.read(even)
+    ones = {name: torch.ones_like(value) for name, value in weights.items()}
+    model, start, out = (tmp_path / f"{name}.safetensors" for name in ("model", "start", "out"))
+    checkpoint.write(model, header.model_copy(update={"training_data": ({"title": "B"}, {"title": "C"})}), ones)
+    checkpoint.write(start, header.model_copy(update={"training_data": ({"title": "A"}, {"title": "B"})}), ones)
+    head = next(name.rpartition(".")[0] for name in weights if name.startswith("head"))
+    interpolate.main([str(model), str(start), "--soften", f"{head}=0.5", "--out", str(out)])
+    found, between = checkpoint.read(out)
+    assert {name.rpartition(".")[0] == head: float(value.max()) for name, value in between.items()} == {
+        True: 0.5,
+        False: 1.0,
+    }
+    assert [entry["title"] for entry in found.training_data] == ["A", "B", "C"]
+    for wrong in (f"{head}=2", f"{head}=x", head, "nothing=0.5"):
+        with pytest.raises(UsageError, match="--soften"):
+            interpolate.main([str(model), str(start), "--soften", wrong, "--out", str(tmp_path / "never")])
 
 
 def test_weights_of_other_shapes_are_refused(even: Path, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ class SeparationTask:
             name=self.config.name,
             stems=self.config.stems,
             sample_rate=self.separator.sample_rate,
-            recipe=self.recipe,
+            recipe=_without_folders(self.recipe),
             licence=self.config.licence,
             training_data=tuple(self._provenance()),
             step=step,
@@ -300,6 +300,14 @@ def write_text(path: Path, text: str) -> None:
 def _as(like: Tensor, spectra: Tensor) -> Tensor:
     """Complex spectra or their magnitudes, whichever the other tensor holds."""
     return spectra.abs() if spectra.is_complex() and not like.is_complex() else spectra
+
+
+def _without_folders(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as it stands in a model, which others read: files by their names, no folders of this machine."""
+    train, data, teacher = recipe["train"], recipe["data"], recipe.get("teacher")
+    begun = train["fine_tune"] and Path(train["fine_tune"]).name
+    named = {**recipe, "train": {**train, "fine_tune": begun}, "data": {**data, "cache": None}}
+    return {**named, "teacher": {**teacher, "model": Path(teacher["model"]).name}} if teacher else named
 
 
 def _freeze(generator: nn.Module, parts: Sequence[str]) -> None:

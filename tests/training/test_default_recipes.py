@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sepgan import checkpoint, recipe
 from sepgan.checkpoint import CheckpointHeader
@@ -85,6 +86,16 @@ def test_the_commands_of_the_default_model_run(data: Path, origin: Path) -> None
     log = [json.loads(line) for line in (data / "default_debug/train.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "reconstruction" in line] == [1, 2, 3, 4]
     assert all(np.isfinite(line["reconstruction"]) for line in log if "reconstruction" in line)
+    assert train("default_band_debug", data, checkpoint.find(data / "default_debug")) == 0
+    (_, before), (_, after) = (
+        checkpoint.read(checkpoint.find(data / run))
+        for run in (
+            "default_debug",
+            "default_band_debug",
+        )
+    )
+    changed = {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert {".".join(name.split(".")[:2]) for name in changed} == {"branches.0", "heads.0"}
 
 
 def test_the_clean_model_takes_nothing_but_what_allows_any_use(

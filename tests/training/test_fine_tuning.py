@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sepgan import checkpoint
 from sepgan.errors import CheckpointError, RecipeError
 from sepgan.separator import Separator
 from sepgan.training.trainer import open_run
@@ -55,6 +56,9 @@ def test_frozen_parts_keep_their_weights_and_the_rest_learns(tmp_path: Path, tre
     before, after = weights_of(base), weights_of(last)
     learnable = {name for name, weight in before.items() if weight.is_floating_point() and "running" not in name}
     changed = {name for name in learnable if not torch.equal(before[name], after[name])}
+    told = checkpoint.read(last)[0].recipe
+    assert told["train"]["fine_tune"] == base.name, "models travel without the folders of the machine"
+    assert told["data"]["cache"] is None
     assert changed == {name for name in learnable if not name.startswith("encoder.0.")}
 
 
