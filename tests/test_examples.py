@@ -111,7 +111,7 @@ def test_weights_between_two_models(even: Path, tmp_path: Path, capsys: pytest.C
     header, weights = checkpoint.read(even)
     start, out = tmp_path / "start.safetensors", tmp_path / "between.safetensors"
     checkpoint.write(start, header, {name: torch.ones_like(value) for name, value in weights.items()})
-    interpolate.main([str(even), str(start), "--share", "0.25", "--keep", "head", "--out", str(out)])
+    interpolate.main([str(even), str(start), "--share", "0.25", "--shares", "head=0", "--out", str(out)])
     _, between = checkpoint.read(out)
     assert {name.split(".")[0] == "head": float(value.max()) for name, value in between.items()} == {
         True: 0,
@@ -128,15 +128,15 @@ def test_softened_heads_and_what_both_models_heard(even: Path, tmp_path: Path) -
     checkpoint.write(model, header.model_copy(update={"training_data": ({"title": "B"}, {"title": "C"})}), ones)
     checkpoint.write(start, header.model_copy(update={"training_data": ({"title": "A"}, {"title": "B"})}), ones)
     head = next(name.rpartition(".")[0] for name in weights if name.startswith("head"))
-    interpolate.main([str(model), str(start), "--soften", f"{head}=0.5", "--out", str(out)])
+    changes = ["--soften", f"{head}=0.5", "--lower", f"{head}=0.2"]
+    interpolate.main([str(model), str(start), *changes, "--out", str(out)])
     found, between = checkpoint.read(out)
-    assert {name.rpartition(".")[0] == head: float(value.max()) for name, value in between.items()} == {
-        True: 0.5,
-        False: 1.0,
-    }
+    for name, value in between.items():
+        expected = {f"{head}.weight": 0.5, f"{head}.bias": 0.3}.get(name, 1.0)
+        assert float(value.max()) == pytest.approx(expected, abs=1e-3), name
     assert [entry["title"] for entry in found.training_data] == ["A", "B", "C"]
     for wrong in (f"{head}=2", f"{head}=x", head, "nothing=0.5"):
-        with pytest.raises(UsageError, match="--soften"):
+        with pytest.raises(UsageError, match=r"--soften|has no such part"):
             interpolate.main([str(model), str(start), "--soften", wrong, "--out", str(tmp_path / "never")])
 
 
