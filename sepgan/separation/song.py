@@ -174,10 +174,11 @@ class SongRun:
             (track_name(self.job.song.path) if form.one_file else stem) + form.suffix: path
             for stem, path in self.job.targets.items()
         }
-        # Room for the files and the samples that wait; a guess without a known length.
-        depth = (BITS.get(self.options.subtype) or 32) // 8
+        # Room for the files, and for samples that wait where a format could clip; a guess without a known length.
+        bits = BITS.get(self.options.subtype)
+        waiting = 1 + len(self.plan.others) if bits or form.lossy else 0
         samples = (frames or 0) * self.source.info.channels
-        needed = samples * (depth * len(self.plan.outputs) + 4 * (1 + len(self.plan.others)))
+        needed = samples * ((bits or 32) // 8 * len(self.plan.outputs) + 4 * waiting)
         return Staging(targets, self.job.manifest, needed)
 
     def _manifest(self, writer: StemWriter, meters: Measuring, began: float) -> Manifest:

@@ -88,6 +88,16 @@ def test_an_output_folder_that_is_a_file_is_told_before_anything_is_computed(tmp
     assert contents(tmp_path) == ["other", "other/song", "out", "song.wav"]
 
 
+def test_float_stems_need_room_for_themselves_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing clips in them, so no samples wait to be written again."""
+    song = write(tmp_path / "song.wav", noise(1.0))
+    bytes_of_stems = 4 * 4 * soundfile.info(song).frames * soundfile.info(song).channels
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=bytes_of_stems))
+    separate_file(Shares(), song, tmp_path / "float", options=SeparationOptions(subtype="float32"))
+    with pytest.raises(OutputError, match="the disk has"):
+        separate_file(Shares(never), song, tmp_path / "int", options=SeparationOptions(subtype="int24"))
+
+
 def test_a_disk_with_too_little_room_is_told_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
