@@ -1,7 +1,6 @@
 """Drum kits and one-shots: what is read from names and tables, and that samples sound where and as they should."""
 
 import json
-import shutil
 from pathlib import Path
 
 import mido
@@ -310,13 +309,6 @@ def test_half_of_the_songs_on_one_shots_have_a_sampled_bass(tmp_path: Path) -> N
     assert all(band.bass is None for band in bands if not band.kit)
     plain = [draw_band([kit], str(song), 0, 0, PLAIN) for song in range(50)]
     assert all(band.room is None and band.loose == Looseness() for band in plain)
-
-
-@pytest.fixture
-def synthesiser() -> fluidsynth.Synthesiser:
-    if shutil.which(fluidsynth.PROGRAM) is None:
-        pytest.skip("needs fluidsynth")
-    return fluidsynth.find_synthesiser()
 
 
 @pytest.fixture

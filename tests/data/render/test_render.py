@@ -1,7 +1,6 @@
 """Rendering songs with the real synthesiser, and what happens where it is missing or fails."""
 
 import json
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,13 +26,6 @@ from tests.data.render.instruments import midi_file, soundfont
 Waveform = NDArray[np.float32]
 ONE_STEP = 2 / 2**15  # of 16 bits, with dither
 SHIFTED_STEPS = {"bass": 110.0, "other": 329.63}  # Hz of the notes 45 and 64
-
-
-@pytest.fixture
-def synthesiser() -> fluidsynth.Synthesiser:
-    if shutil.which(fluidsynth.PROGRAM) is None:
-        pytest.skip("needs fluidsynth")
-    return fluidsynth.find_synthesiser()
 
 
 @pytest.fixture
