@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +51,14 @@ def start(device: str, precision: Precision) -> Fabric:
         accelerator=kind, devices=here, num_nodes=world // here, strategy=SummedGradients(), precision=precision
     )
     fabric.launch()
+    atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """End the group while its threads can still be waited for; at the end of Python they abort the process at times."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def sum_gradients(fabric: Fabric, module: nn.Module) -> None:
