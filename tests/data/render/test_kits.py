@@ -1,6 +1,5 @@
 """Drum kits and one-shots: what is read from names and tables, and that samples sound where and as they should."""
 
-import json
 from pathlib import Path
 
 import mido
@@ -8,13 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sepgan import audio, cli
-from sepgan.data.render import fluidsynth, midi
-from sepgan.data.render.band import Band, draw_band, play_band
+from sepgan.data.render.band import Band, draw_band
 from sepgan.data.render.drums import OF_NOTE, STAND_INS
 from sepgan.data.render.kits import (
     HYDROGEN,
-    ONE_SHOTS,
     SOUNDFONT,
     BassSound,
     Instrument,
@@ -23,47 +19,15 @@ from sepgan.data.render.kits import (
     assign,
     read_kit,
 )
-from sepgan.data.render.performance import PLAIN, Ranges, draw
+from sepgan.data.render.performance import PLAIN, Ranges
 from sepgan.data.render.pitch import fundamental_hz
-from sepgan.data.render.sampler import Hit, KitRoom, Looseness, add_room, hits_of, play_bass, play_drums
-from sepgan.data.render.song import RenderSettings, SoundFont, is_done, plan_jobs, render_song, sha256_of
-from sepgan.errors import AudioError, DatasetError, UsageError
+from sepgan.data.render.sampler import Hit, KitRoom, Looseness, add_room, hits_of, play_bass
+from sepgan.errors import AudioError, DatasetError
 from tests import synth
-from tests.data.render.instruments import midi_file, soundfont
+from tests.data.render.instruments import midi_file
+from tests.data.render.kit_makers import click, hits, hydrogen, one_shots, play
 
 RATE = 44100
-
-
-def _click(path: Path, level: float = 0.5, *, at: int = 10, samples: int = 4410, sample_rate: int = RATE) -> Path:
-    """A sample with one loud sample at `at`, over a constant floor that lasts to its end."""
-    sound = np.full((1, samples), 0.1 * level, np.float32)
-    sound[0, at] = level
-    return synth.write(path, sound, sample_rate=sample_rate)
-
-
-def _one_shots(folder: Path, *names: str) -> Path:
-    for name in names or ("bd_one", "sn_one", "hat_one"):
-        _click(folder / f"{name}.wav")
-    return folder
-
-
-def _hydrogen(folder: Path, instruments: dict[str, str]) -> Path:
-    """A kit of Hydrogen: instruments by name, each with what stands in its element beside the name."""
-    body = "".join(
-        f"<instrument><name>{name}</name>{inner}</instrument>" for name, inner in instruments.items()
-    )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    table = f'<drumkit_info xmlns="http://www.hydrogen-music.org/drumkit">{body}</drumkit_info>'
-    (folder / "drumkit.xml").write_text(table)
-    return folder
-
-
-def _hits(*notes: tuple[float, int], velocity: float = 1.0) -> list[Hit]:
-    return [Hit(start_s, start_s + 0.1, note, velocity, 1.0) for start_s, note in notes]
-
-
-def _play(hits: list[Hit], struck: dict[int, Instrument], seconds: float = 2.0) -> NDArray[np.float32]:
-    return play_drums(hits, struck, round(seconds * RATE), RATE, np.random.default_rng(0), Looseness())
 
 
 def test_every_class_that_stands_in_is_one_of_a_note() -> None:
@@ -73,8 +37,8 @@ def test_every_class_that_stands_in_is_one_of_a_note() -> None:
 
 
 def test_a_kick_sounds_at_the_time_of_its_note(tmp_path: Path) -> None:
-    kit = read_kit(_one_shots(tmp_path))
-    sound = _play(_hits((0.25, 36), (1.0, 36)), assign(kit, np.random.default_rng(0)))
+    kit = read_kit(one_shots(tmp_path))
+    sound = play(hits((0.25, 36), (1.0, 36)), assign(kit, np.random.default_rng(0)))
     for at_s in (0.25, 1.0):
         begin = round(at_s * RATE)
         assert int(np.abs(sound[:, begin : begin + 4000]).max(0).argmax()) == 10
@@ -84,15 +48,15 @@ def test_a_kick_sounds_at_the_time_of_its_note(tmp_path: Path) -> None:
 def test_samples_of_another_rate_keep_their_place_and_pitch(tmp_path: Path) -> None:
     tone = synth.tone(440.0, 1.0, sample_rate=48000, channels=1)
     layer = Layer(synth.write(tmp_path / "tone.wav", tone, sample_rate=48000), semitones=12)
-    sound = _play(_hits((0.0, 36)), {36: Instrument("kick", (layer,))})
+    sound = play(hits((0.0, 36)), {36: Instrument("kick", (layer,))})
     spectrum = np.abs(np.fft.rfft(sound[0][:22050]))
     assert np.argmax(spectrum) * 2 == pytest.approx(880, abs=4)
     assert np.flatnonzero(np.abs(sound[0]) > 0.01)[-1] == pytest.approx(22050, abs=50)
 
 
 def test_velocity_chooses_the_layer_and_the_level(tmp_path: Path) -> None:
-    _click(tmp_path / "soft.wav", 0.5, at=100)
-    _click(tmp_path / "hard.wav", 0.5, at=900)
+    click(tmp_path / "soft.wav", 0.5, at=100)
+    click(tmp_path / "hard.wav", 0.5, at=900)
     layers = "".join(
         f"<layer><filename>{name}.wav</filename><min>{low}</min><max>{high}</max><gain>{gain}</gain></layer>"
         for name, low, high, gain in (("soft", 0, 0.5, 1), ("hard", 0.5, 1, 0.5))
@@ -104,31 +68,31 @@ def test_velocity_chooses_the_layer_and_the_level(tmp_path: Path) -> None:
         "Snare": one,
         "Closed HH": one,
     }
-    struck = assign(read_kit(_hydrogen(tmp_path, tables)), np.random.default_rng(0))
-    hard = _play(_hits((0.0, 36)), struck)
+    struck = assign(read_kit(hydrogen(tmp_path, tables)), np.random.default_rng(0))
+    hard = play(hits((0.0, 36)), struck)
     assert int(np.abs(hard[0]).argmax()) == 900
     assert np.abs(hard[0]).max() == pytest.approx(0.5 * 0.5 * 0.5, rel=0.01)
     assert np.abs(hard[1]).max() == pytest.approx(0.5 * 0.5 * 0.5 * 0.5, rel=0.01)
-    soft = _play(_hits((0.0, 36), velocity=0.3), struck)
+    soft = play(hits((0.0, 36), velocity=0.3), struck)
     assert int(np.abs(soft[0]).argmax()) == 100
     assert np.abs(soft[0]).max() == pytest.approx(0.5 * 0.5 * 0.3, rel=0.01)
     # A single layer has no dynamics of its own, so it gets those of General MIDI.
-    assert np.abs(_play(_hits((0.0, 38), velocity=0.5), struck)).max() == pytest.approx(0.5 * 0.25, rel=0.01)
+    assert np.abs(play(hits((0.0, 38), velocity=0.5), struck)).max() == pytest.approx(0.5 * 0.25, rel=0.01)
 
 
 def test_closed_hi_hats_choke_open_ones(tmp_path: Path) -> None:
     for name in ("bd", "sn", "hat_closed", "drum_cymbal_open"):
-        _click(tmp_path / f"{name}.wav", samples=RATE)
+        click(tmp_path / f"{name}.wav", samples=RATE)
     struck = assign(read_kit(tmp_path), np.random.default_rng(0))
     assert struck[46].drum == "hat_open"
 
     def level_at(sound: NDArray[np.float32], at_s: float) -> float:
         return float(np.abs(sound[:, round(at_s * RATE) : round((at_s + 0.1) * RATE)]).mean())
 
-    alone = _play(_hits((0.0, 46)), struck)
-    choked = _play(_hits((0.0, 46), (0.3, 42)), struck)
-    closed = _play(_hits((0.3, 42)), struck)
-    kicked = _play(_hits((0.0, 46), (0.3, 36)), struck)
+    alone = play(hits((0.0, 46)), struck)
+    choked = play(hits((0.0, 46), (0.3, 42)), struck)
+    closed = play(hits((0.3, 42)), struck)
+    kicked = play(hits((0.0, 46), (0.3, 36)), struck)
     assert level_at(alone, 0.5) > 0.01
     np.testing.assert_array_equal(choked[:, round(0.32 * RATE) :], closed[:, round(0.32 * RATE) :])
     assert level_at(kicked, 0.5) > level_at(choked, 0.5)
@@ -147,11 +111,11 @@ def test_hydrogen_kits_without_notes_are_matched_by_name(tmp_path: Path) -> None
         "Zap 1",
     ]
     for index, name in enumerate(names):
-        _click(tmp_path / f"{index}.wav")
+        click(tmp_path / f"{index}.wav")
         names[index] = name
     unset = "<midiOutNote>60</midiOutNote>"
     kit = read_kit(
-        _hydrogen(
+        hydrogen(
             tmp_path,
             {name: f"{unset}<layer><filename>{index}.wav</filename></layer>" for index, name in enumerate(names)},
         )
@@ -170,10 +134,10 @@ def test_hydrogen_kits_without_notes_are_matched_by_name(tmp_path: Path) -> None
 
 def test_notes_of_hydrogen_kits_tell_sounds_of_a_class_apart(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
-        _click(tmp_path / f"{name}.wav")
+        click(tmp_path / f"{name}.wav")
     one = "<midiOutNote>{}</midiOutNote><layer><filename>{}.wav</filename></layer>"
     kit = read_kit(
-        _hydrogen(
+        hydrogen(
             tmp_path,
             {"Snare 1": one.format(40, "a"), "Snare 2": one.format(38, "b"), "Kick": one.format(36, "c"),
              "Nameless": one.format(42, "d"), "Lost": one.format(46, "absent")},
@@ -185,8 +149,8 @@ def test_notes_of_hydrogen_kits_tell_sounds_of_a_class_apart(tmp_path: Path) -> 
 
 def test_hydrogen_kits_without_any_name_follow_its_order(tmp_path: Path) -> None:
     for index in range(7):
-        _click(tmp_path / f"{index}.wav")
-    kit = read_kit(_hydrogen(tmp_path, {f"no. {k}": f"<filename>{k}.wav</filename>" for k in range(7)}))
+        click(tmp_path / f"{index}.wav")
+    kit = read_kit(hydrogen(tmp_path, {f"no. {k}": f"<filename>{k}.wav</filename>" for k in range(7)}))
     struck = assign(kit, np.random.default_rng(0))
     assert [struck[note].layers[0].path.stem for note in (36, 38, 42)] == ["0", "2", "6"]
 
@@ -209,8 +173,8 @@ def test_hydrogen_kits_without_any_name_follow_its_order(tmp_path: Path) -> None
     ],
 )
 def test_damaged_hydrogen_kits_are_refused(tmp_path: Path, table: str, message: str) -> None:
-    _one_shots(tmp_path)
-    _click(tmp_path / "kit/bd.wav")
+    one_shots(tmp_path)
+    click(tmp_path / "kit/bd.wav")
     (tmp_path / "kit/drumkit.xml").write_text(table)
     with pytest.raises(DatasetError, match=message):
         read_kit(tmp_path / "kit")
@@ -228,17 +192,17 @@ def test_what_is_no_kit_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_kit_is_known_by_the_content_of_its_files(tmp_path: Path) -> None:
-    first, second = read_kit(_one_shots(tmp_path / "a")), read_kit(_one_shots(tmp_path / "b"))
+    first, second = read_kit(one_shots(tmp_path / "a")), read_kit(one_shots(tmp_path / "b"))
     assert first.sha256 == second.sha256
     (tmp_path / "b/readme.txt").write_text("unknown files do not count")
     assert read_kit(tmp_path / "b").sha256 == first.sha256
-    _click(tmp_path / "b/bd_one.wav", 0.25)
+    click(tmp_path / "b/bd_one.wav", 0.25)
     assert read_kit(tmp_path / "b").sha256 != first.sha256
 
 
 def test_soft_and_hard_one_shots_are_layers_and_long_hi_hats_are_open(tmp_path: Path) -> None:
-    _one_shots(tmp_path, "bd", "drum_snare_soft", "drum_snare_hard", "hat_short", "drum_roll", "README")
-    _click(tmp_path / "hat_long.wav", samples=RATE)
+    one_shots(tmp_path, "bd", "drum_snare_soft", "drum_snare_hard", "hat_short", "drum_roll", "README")
+    click(tmp_path / "hat_long.wav", samples=RATE)
     kit = read_kit(tmp_path)
     sounds = {one.drum: [layer.path.stem for layer in one.layers] for one in kit.instruments}
     assert sounds == {
@@ -251,8 +215,8 @@ def test_soft_and_hard_one_shots_are_layers_and_long_hi_hats_are_open(tmp_path: 
 def test_the_octave_of_a_bass_is_heard(tmp_path: Path, pitch_hz: float, note: int | None) -> None:
     """The third is called C and sounds F: it is left out."""
     low, high = (synth.tone(k * pitch_hz, 1.0, sample_rate=RATE, channels=1) for k in (1, 2))
-    synth.write(_one_shots(tmp_path) / "bass_saw_c.wav", low + np.float32(0.5) * high, sample_rate=RATE)
-    _click(tmp_path / "bass_click_c.wav")
+    synth.write(one_shots(tmp_path) / "bass_saw_c.wav", low + np.float32(0.5) * high, sample_rate=RATE)
+    click(tmp_path / "bass_click_c.wav")
     assert [bass.note for bass in read_kit(tmp_path).basses] == ([note] if note else [])
 
 
@@ -300,7 +264,7 @@ def test_takes_follow_each_other_on_different_kits() -> None:
 
 def test_half_of_the_songs_on_one_shots_have_a_sampled_bass(tmp_path: Path) -> None:
     tone = synth.tone(65.406, 1.0, sample_rate=RATE, channels=1)
-    synth.write(_one_shots(tmp_path) / "bass_sine_c.wav", tone, sample_rate=RATE)
+    synth.write(one_shots(tmp_path) / "bass_sine_c.wav", tone, sample_rate=RATE)
     kit = read_kit(tmp_path)
     bands = [draw_band([kit], str(song), 0, 0, Ranges()) for song in range(200)]
     on_kit = [band for band in bands if band.kit]
@@ -309,118 +273,3 @@ def test_half_of_the_songs_on_one_shots_have_a_sampled_bass(tmp_path: Path) -> N
     assert all(band.bass is None for band in bands if not band.kit)
     plain = [draw_band([kit], str(song), 0, 0, PLAIN) for song in range(50)]
     assert all(band.room is None and band.loose == Looseness() for band in plain)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> RenderSettings:
-    font = soundfont(tmp_path / "saw.sf2")
-    kit = read_kit(_one_shots(tmp_path / "kit"))
-    return RenderSettings((SoundFont(font, sha256_of(font)),), seed=3, kits=(kit,))
-
-
-def test_songs_on_kits_say_so_and_repeat(
-    tmp_path: Path, synthesiser: fluidsynth.Synthesiser, settings: RenderSettings
-) -> None:
-    midi_file(tmp_path / "midi/song.mid")
-    jobs = plan_jobs(tmp_path / "midi", 2)
-    for out in ("one", "two"):
-        for job in jobs:
-            render_song(job, tmp_path / out, settings, synthesiser)
-    bands = {}
-    for job in jobs:
-        folder = tmp_path / "one" / job.folder
-        for path in folder.iterdir():
-            assert path.read_bytes() == (tmp_path / "two" / job.folder / path.name).read_bytes()
-        band = json.loads((folder / "provenance.json").read_text())["band"]
-        bands[job] = band["kit"] and band
-        assert is_done(job, tmp_path / "one", settings)
-    job, band = next((job, band) for job, band in bands.items() if band)
-    assert list(bands.values()).count(None) == 1
-    assert band["kit"] == {"name": "kit", "kind": ONE_SHOTS, "sha256": settings.kits[0].sha256}
-    assert band["sounds"]["kick"] == ["bd_one.wav"]
-    assert band["bass"] is None
-    _click(tmp_path / "kit/bd_one.wav", 0.25)
-    changed = RenderSettings(settings.soundfonts, seed=3, kits=(read_kit(tmp_path / "kit"),))
-    with pytest.raises(UsageError, match="--overwrite"):
-        is_done(job, tmp_path / "one", changed)
-
-
-def test_songs_without_kits_are_as_they_were(
-    tmp_path: Path, synthesiser: fluidsynth.Synthesiser, settings: RenderSettings
-) -> None:
-    """Kits draw from seeds of their own: bass and other of a song sound the same up to the one gain of all stems."""
-    midi_file(tmp_path / "midi/song.mid")
-    without = RenderSettings(settings.soundfonts, seed=3)
-    for job in plan_jobs(tmp_path / "midi", 2):
-        render_song(job, tmp_path / "with", settings, synthesiser)
-        render_song(job, tmp_path / "without", without, synthesiser)
-        stories = [
-            json.loads((tmp_path / out / job.folder / "provenance.json").read_text()) for out in ("with", "without")
-        ]
-        assert stories[0]["performance"] == stories[1]["performance"]
-        assert "band" not in stories[1]
-        stems = [audio.read(tmp_path / out / job.folder / "other.flac")[0][:, :RATE] for out in ("with", "without")]
-        assert np.corrcoef(stems[0][0], stems[1][0])[0, 1] > 0.9999
-        if stories[0]["band"]["kit"] is None:
-            files = [(tmp_path / out / job.folder / "drums.flac").read_bytes() for out in ("with", "without")]
-            assert files[0] == files[1]
-
-
-def test_plain_songs_keep_the_level_of_their_drums(
-    tmp_path: Path, synthesiser: fluidsynth.Synthesiser, settings: RenderSettings
-) -> None:
-    midi_file(tmp_path / "midi/song.mid")
-    levels = set()
-    for job in plan_jobs(tmp_path / "midi", 2):  # one of them on the kit
-        plain = RenderSettings(settings.soundfonts, ranges=PLAIN, kits=settings.kits)
-        render_song(job, tmp_path / "out", plain, synthesiser)
-        stems = json.loads((tmp_path / "out" / job.folder / "provenance.json").read_text())["stems"]
-        levels.add(round(stems["drums"]["rms_db"] - stems["other"]["rms_db"]))
-    assert max(levels) - min(levels) < 12
-
-
-def test_soundfonts_of_drums_alone_play_them(tmp_path: Path, synthesiser: fluidsynth.Synthesiser) -> None:
-    """Channel 10 looks for bank 128; a font whose drums are its only program, in bank 0, is played on another."""
-    content = soundfont(tmp_path / "melodic.sf2").read_bytes()
-    moved = content.replace(b"drums".ljust(20, b"\0") + b"\0\0\x80\0", b"drums".ljust(20, b"\0") + b"\x01\0\0\0")
-    assert moved != content
-    (tmp_path / "melodic.sf2").write_bytes(moved)
-    kit = read_kit(tmp_path / "melodic.sf2")
-    assert kit.kind == SOUNDFONT
-    assert fluidsynth.drum_preset(kit.path) == (0, 0, "saw")
-    assert fluidsynth.drum_preset(soundfont(tmp_path / "drums.sf2")) == (128, 0, "drums")
-    performance = draw("song", 0, 0, 1, midi.STEMS, PLAIN)
-    played = midi.split(midi.read(midi_file(tmp_path / "a.mid", [(9, 38, 1, 1)])), performance)
-    stems = play_band(played, Band(kit), synthesiser, tmp_path / "drums.sf2", performance, RATE)
-    assert set(stems) == {"drums"}
-    assert not np.abs(stems["drums"][:, : RATE // 3]).max() > 1e-3
-    assert np.abs(stems["drums"][:, RATE // 2 : RATE]).max() > 0.01
-
-
-def test_the_command_refuses_a_kit_without_a_hi_hat(
-    tmp_path: Path, synthesiser: fluidsynth.Synthesiser, settings: RenderSettings, capsys: pytest.CaptureFixture[str]
-) -> None:
-    midi_file(tmp_path / "midi/song.mid")
-    call = ["data", "render", str(tmp_path / "midi"), "-o", str(tmp_path / "out"), "--shortest", "0"]
-    call += ["-s", str(settings.soundfonts[0].path)]
-    bad = _one_shots(tmp_path / "bad", "bd_one", "sn_one")
-    assert cli.run([*call, "--kit", str(bad)]) == DatasetError.exit_code
-    said = capsys.readouterr().err
-    assert str(bad) in " ".join(said.split()) or "bad" in said
-    assert "no hi-hat" in said
-    assert cli.run([*call, "--kit", str(tmp_path / "kit"), "--takes", "2"]) == 0
-    assert "2 rendered" in capsys.readouterr().err
-
-
-def test_real_one_shots(shared_data: Path) -> None:
-    folder = shared_data / "drums/oneshots"
-    if not folder.is_dir():
-        pytest.skip("shared test data absent: set SEPGAN_TEST_DATA")
-    kit = read_kit(folder)
-    struck = assign(kit, np.random.default_rng(0))
-    assert {36, 38, 42, 45, 46, 49, 51} <= set(struck)
-    assert {bass.note % 12 for bass in kit.basses} == {0, 5}  # as they are called
-    sound = _play(_hits((0.1, 36), (0.5, 38), (0.9, 42), (1.3, 49)), struck)
-    for at_s in (0.1, 0.5, 0.9, 1.3):
-        begin = round(at_s * RATE)
-        assert np.abs(sound[:, begin : begin + 8820]).max() > 0.1
