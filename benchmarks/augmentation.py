@@ -25,6 +25,7 @@ from PIL import Image
 
 from sepgan.audio import Waveform, read
 from sepgan.data.augment import Augmenter, Drawn, Warp
+from sepgan.data.augment.distortion import Distortion
 from sepgan.data.augment.filters import Band, Room
 from sepgan.recipe import AugmentationRecipe
 
@@ -37,6 +38,7 @@ EFFECTS = {
     "speed +12 %": Drawn(warp=Warp(1.12, 1.12)),
     "pitch +4 semitones": Drawn(warp=Warp(pitch=2 ** (4 / 12))),
     "tempo +25 %": Drawn(warp=Warp(tempo=1.25)),
+    "amplifier, 24 dB": Drawn(distortion=Distortion(drive_db=24.0, speaker_hz=5000.0)),
     "equaliser": Drawn(bands=(Band("low", 150.0, -18.0), Band("peak", 1500.0, 15.0, 1.5), Band("high", 6000.0, -15.0))),
     "room of 1.2 s": Drawn(room=Room(decay_s=1.2, level_db=-3.0, damp_hz=5000.0, delay_s=0.02, seed=0)),
     "low-pass at 6 kHz": Drawn(lowpass_hz=6000.0),
@@ -72,11 +74,13 @@ def measure(piece: Waveform, device: str, batch: int, runs: int) -> dict[str, fl
 def draw(piece: Waveform, path: Path) -> None:
     """Write a picture of all effects on the same excerpt."""
     augmenter = Augmenter(AugmentationRecipe(), SAMPLE_RATE)
-    columns = 5
-    figure = Figure(figsize=(16, 3.3 * -(-len(EFFECTS) // columns)), dpi=80, layout="constrained")
+    columns = 6
+    figure = Figure(figsize=(19, 3.3 * -(-len(EFFECTS) // columns)), dpi=80, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(-(-len(EFFECTS) // columns), columns, sharex=True, sharey=True)
-    for panel, (name, drawn) in zip(panels.flat, EFFECTS.items(), strict=True):
+    for panel in panels.flat[len(EFFECTS) :]:
+        panel.axis("off")
+    for panel, (name, drawn) in zip(panels.flat, EFFECTS.items(), strict=False):
         changed = augmenter.apply(torch.from_numpy(piece)[None], [drawn])[0].mean(0)
         power = torch.stft(
             changed[: round(SHOWN_S * SAMPLE_RATE)], 2048, 256, window=torch.hann_window(2048), return_complex=True

@@ -22,12 +22,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks import peers
 from benchmarks.arithmetic import of_model
-from sepgan.audio import Waveform, probe, read
+from sepgan.audio import probe, read
 from sepgan.audio_writer import AudioWriter
 
 _RELAY = """
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code of the first run that fails."""
     options = _parse(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        song = Path(options.song) if options.song else _demo_song()
+        song = Path(options.song) if options.song else demo_song()
         if options.minutes or not options.song:
             song = write_looped(song, Path(folder) / "song.flac", 60 * (options.minutes or 3.0))
         info = probe(song)
@@ -162,20 +161,14 @@ def measure(command: Sequence[str]) -> tuple[Measurement, int]:
     return Measurement(wall_s, cpu_s, peak * unit / 1e6), code
 
 
-def looped(waveform: Waveform, frames: int) -> Waveform:
-    """Repeat or cut `[C, T]` to a length.
-
-    >>> looped(np.array([[1, 2, 3]], np.float32), 7).tolist()
-    [[1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0]]
-    """
-    return np.tile(waveform, -(-frames // waveform.shape[1]))[:, :frames]
-
-
 def write_looped(song: Path, path: Path, seconds: float) -> Path:
     """Write a song as 16-bit FLAC, repeated or cut to a length in seconds."""
     waveform, rate = read(song)
+    left = round(seconds * rate)
     with AudioWriter(path, rate, waveform.shape[0], subtype="int16") as writer:
-        writer.write(looped(waveform, round(seconds * rate)))
+        while left > 0:
+            writer.write(waveform[:, :left])
+            left -= waveform.shape[1]
     return path
 
 
@@ -207,7 +200,8 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
-def _demo_song() -> Path:
+def demo_song() -> Path:
+    """Find the song that examples/ brings."""
     songs = sorted(EXAMPLES.glob("*.flac"))
     if not songs:
         sys.exit(f"no demo song in {EXAMPLES}; give a song")

@@ -23,8 +23,8 @@ def test_each_effect_is_drawn_and_timed(
     assert set(times_ms) == set(augmentation.EFFECTS)
     assert all(spent_ms >= 0 for spent_ms in times_ms.values())
     assert times_ms["MP3 at 48 kbit/s"] > times_ms["as it is"]
-    # Ten panels: the one after the low-pass is dark at the top where the one after the quantiser is not.
+    # Eleven panels in rows of six: the one after the low-pass is dark at the top, the one after the quantiser not.
     picture = np.asarray(Image.open(out).convert("L"), dtype=float)
     lower = picture[picture.shape[0] // 2 :]
-    columns = np.array_split(lower[20 : lower.shape[0] // 3], 5, axis=1)
+    columns = np.array_split(lower[20 : lower.shape[0] // 3], 6, axis=1)
     assert np.median(columns[1]) + 20 < np.median(columns[4])

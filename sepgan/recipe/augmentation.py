@@ -35,6 +35,8 @@ class AugmentationRecipe(Section):
     pitch_semitones: float = Field(2.0, gt=0, le=12)
     tempo: float = Field(0.0, ge=0, le=1, description="probability of another tempo at the same pitch")
     tempo_share: float = Field(0.1, gt=0, lt=0.5)
+    distortion: float = Field(0.0, ge=0, le=1, description="probability of an amplifier that clips softly")
+    distortion_db: Range = Field((0.0, 30.0), description="gain before it, over a root mean square of full scale")
     eq: float = Field(0.0, ge=0, le=1, description="probability of an equaliser: two shelves and two peaks")
     eq_db: float = Field(6.0, gt=0, le=24, description="most gain or loss of each of its filters")
     reverb: float = Field(0.0, ge=0, le=1, description="probability of a room: decaying noise, louder in the bass")
@@ -50,7 +52,7 @@ class AugmentationRecipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> AugmentationRecipe:
-        for key in ("reverb_s", "reverb_db", "lowpass_hz", "quantise_bits", "codec_kbps"):
+        for key in ("distortion_db", "reverb_s", "reverb_db", "lowpass_hz", "quantise_bits", "codec_kbps"):
             low, high = getattr(self, key)
             if low > high:
                 raise ValueError(f"augmentation.{key} must rise from lowest to highest, got [{low}, {high}]")
@@ -66,5 +68,5 @@ class AugmentationRecipe(Section):
     @property
     def active(self) -> bool:
         """Whether anything can happen at all."""
-        names = ("polarity", "speed", "pitch", "tempo", "eq", "reverb", "lowpass", "quantise", "codec")
+        names = ("polarity", "speed", "pitch", "tempo", "distortion", "eq", "reverb", "lowpass", "quantise", "codec")
         return any(getattr(self, name) > 0 for name in names)

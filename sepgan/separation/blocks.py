@@ -11,6 +11,7 @@ from torch import Tensor
 from sepgan.audio import Resampler, Waveform
 from sepgan.engine import Engine
 from sepgan.separation.channels import Layout
+from sepgan.separation.freed_memory import FreedMemory
 from sepgan.separation.stems import StemPlan
 from sepgan.separator import Separator
 from sepgan.streaming import separate_stream
@@ -108,8 +109,14 @@ def separate_blocks(
     waiting = _Queue()
     count = len(plan.others)
     groups = [plan.parts[name] for name in plan.others]
+    freed = FreedMemory()
+
+    def separate(mixture: Tensor) -> Tensor:
+        freed.before_segment(last=mixture.shape[-1] < segment)
+        return model.separate(mixture, groups, layout)
+
     estimates = separate_stream(
-        lambda mixture: model.separate(mixture, groups, layout),
+        separate,
         _resampled(waiting.watch(blocks), sample_rate, model.sample_rate, channels),
         segment=segment,
         overlap=overlap,

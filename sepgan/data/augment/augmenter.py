@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepgan.data.augment.codec import round_trip
+from sepgan.data.augment.distortion import distort
 from sepgan.data.augment.drawing import LONGEST_DELAY_S, Drawn, draw
 from sepgan.data.augment.filters import Band, Room, band_response, lowpass_response, room_impulse, settle_samples
 from sepgan.data.augment.warp import apply_warp, fit
@@ -64,6 +65,9 @@ class Augmenter:
             fit(apply_warp(waveform, drawn.warp), samples, self.sample_rate) if drawn.warp.active else waveform
             for waveform, drawn in zip(waveforms, effects, strict=True)
         ]
+        for row, drawn in enumerate(effects):
+            if drawn.distortion is not None:
+                items[row] = distort(items[row], drawn.distortion, self.sample_rate)
         changed = self._filter(torch.stack(items), effects)
         signs = torch.tensor([drawn.polarity for drawn in effects], device=changed.device, dtype=changed.dtype)
         changed = changed * signs[:, None, None]

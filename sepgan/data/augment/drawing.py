@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepgan.data.augment.distortion import Distortion
 from sepgan.data.augment.filters import Band, Room
 from sepgan.data.augment.warp import Warp
 from sepgan.recipe import AugmentationRecipe
@@ -15,8 +16,9 @@ LONGEST_DELAY_S = 0.03  # before a room answers
 _SHELVES_HZ = (60.0, 300.0), (3000.0, 10000.0)  # where the low and the high shelf may begin
 _PEAKS_HZ = (150.0, 8000.0)
 _PEAK_Q = (0.5, 2.0)
+_SPEAKER_HZ = (3500.0, 8000.0)  # of guitar amplifiers
 _DAMP_HZ = (2000.0, 10000.0)  # above it a room decays faster
-_EFFECTS = ("polarity", "speed", "pitch", "tempo", "eq", "reverb", "lowpass", "codec", "quantise")
+_EFFECTS = ("polarity", "speed", "pitch", "tempo", "eq", "reverb", "lowpass", "codec", "quantise", "distortion")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Drawn:
     Attributes:
         polarity: -1 turns the waveform upside down.
         warp: Pitch and tempo.
+        distortion: Of an amplifier.
         bands: Of the equaliser.
         room: Reverberation.
         lowpass_hz: Cut above it.
@@ -35,6 +38,7 @@ class Drawn:
 
     polarity: int = 1
     warp: Warp = Warp()  # noqa: RUF009  frozen, so it can be shared
+    distortion: Distortion | None = None
     bands: tuple[Band, ...] = ()
     room: Room | None = None
     lowpass_hz: float | None = None
@@ -85,9 +89,11 @@ def draw(config: AugmentationRecipe, rng: np.random.Generator) -> Drawn:
     codec = (config.codecs[int(next(unit) * len(config.codecs))], round(between(*config.codec_kbps)))
     low, high = config.quantise_bits
     bits = low + int(next(unit) * (high - low + 1))
+    distortion = Distortion(between(*config.distortion_db), octaves(*_SPEAKER_HZ))
     return Drawn(
         polarity=-1 if either("polarity") else 1,
         warp=warp,
+        distortion=distortion if either("distortion") else None,
         bands=bands if either("eq") else (),
         room=room if either("reverb") else None,
         lowpass_hz=lowpass_hz if either("lowpass") else None,

@@ -10,6 +10,7 @@ from torchaudio import functional
 
 from sepgan.data.augment import Augmenter, Drawn, Tags, Warp, draw, match
 from sepgan.data.augment.codec import round_trip
+from sepgan.data.augment.distortion import Distortion, distort
 from sepgan.data.augment.filters import Band, Room, room_impulse
 from sepgan.errors import UsageError
 from sepgan.recipe import AugmentationRecipe
@@ -18,7 +19,16 @@ from tests import synth
 SAMPLE_RATE = 44100
 EXACT_DB = -100.0  # float32, through a pair of transforms
 ALL = AugmentationRecipe(
-    polarity=0.5, speed=0.5, pitch=0.5, tempo=0.5, eq=0.5, reverb=0.5, lowpass=0.5, quantise=0.5, codec=0.5
+    polarity=0.5,
+    speed=0.5,
+    pitch=0.5,
+    tempo=0.5,
+    distortion=0.5,
+    eq=0.5,
+    reverb=0.5,
+    lowpass=0.5,
+    quantise=0.5,
+    codec=0.5,
 )
 
 
@@ -69,6 +79,7 @@ def test_draws_depend_on_the_seed_alone_and_each_effect_comes_as_often_as_asked(
     assert drawn == [draw(ALL, np.random.default_rng(seed)) for seed in range(400)]
     shares = {
         "polarity": np.mean([one.polarity == -1 for one in drawn]),
+        "distortion": np.mean([one.distortion is not None for one in drawn]),
         "eq": np.mean([bool(one.bands) for one in drawn]),
         "reverb": np.mean([one.room is not None for one in drawn]),
         "lowpass": np.mean([one.lowpass_hz is not None for one in drawn]),
@@ -82,6 +93,7 @@ def test_draws_depend_on_the_seed_alone_and_each_effect_comes_as_often_as_asked(
     for one in drawn:
         assert 6000 <= (one.lowpass_hz or 6000) <= 16000
         assert all(abs(band.gain_db) <= 6 for band in one.bands)
+        assert one.distortion is None or 0 <= one.distortion.drive_db <= 30
         assert one.room is None or (0.2 <= one.room.decay_s <= 1.2 and -24 <= one.room.level_db <= -8)
 
 
@@ -185,6 +197,35 @@ def test_lowpass_cuts_what_is_above_and_keeps_what_is_below() -> None:
     assert _difference_db(0.5 * low[:, 2000:-2000], filtered) < -60
 
 
+def test_an_amplifier_adds_the_difference_of_two_tones_played_together() -> None:
+    """A power chord of 220 and 330 Hz gains its root an octave below, 110 Hz, which neither tone alone gains."""
+    amplifier = Distortion(drive_db=24.0, speaker_hz=5000.0)
+    tones = [synth.tone(hz, 1.0) for hz in (220.0, 330.0)]
+
+    def level_db(waveform: NDArray[np.float32], hz: float) -> float:
+        power = np.square(np.abs(np.fft.rfft(waveform[0])))
+        return float(10 * np.log10(power[round(hz)] / power.sum() + 1e-12))  # bins of 1 Hz
+
+    chord = _apply(tones[0] + tones[1], Drawn(distortion=amplifier))
+    assert level_db(tones[0] + tones[1], 110.0) < -80
+    assert level_db(chord, 110.0) > -30
+    assert all(level_db(_apply(tone, Drawn(distortion=amplifier)), 110.0) < -80 for tone in tones)
+    assert np.square(chord).mean() == pytest.approx(np.square(tones[0] + tones[1]).mean(), rel=1e-3)
+
+
+def test_little_drive_changes_little_and_silence_stays() -> None:
+    crop = synth.tone(440.0, 0.3)
+    assert _difference_db(crop, distort(torch.from_numpy(crop), Distortion(-60.0, 20000.0), SAMPLE_RATE)) < -60
+    silence = torch.zeros(2, 1001)
+    assert torch.equal(distort(silence, Distortion(30.0, 5000.0), SAMPLE_RATE), silence)
+
+
+def test_a_loudspeaker_gives_no_highest_frequencies() -> None:
+    crop = synth.noise(0.5)
+    heard = np.square(np.abs(np.fft.rfft(_apply(crop, Drawn(distortion=Distortion(30.0, 4000.0)))[0])))
+    assert heard[4000:].sum() < 0.02 * heard.sum(), "above 8 kHz"
+
+
 @pytest.mark.parametrize(
     ("warp", "pitch", "tempo"),
     [
@@ -270,6 +311,7 @@ def test_what_is_too_far_apart_does_not_match() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("distortion_db", (20.0, 10.0), "must rise"),
         ("reverb_s", (1.0, 0.5), "must rise"),
         ("reverb_s", (0.0, 0.5), "above 0"),
         ("lowpass_hz", (-1.0, 0.5), "above 0"),
