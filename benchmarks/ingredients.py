@@ -1,7 +1,7 @@
 """What rendered songs, the teacher and the adversary each bring to the bundled network, one at a time.
 
     sepgan models add spleeter-2stems
-    sepgan models begin clean DATA/stems/train/Everything*/*.ogg --licence "CC0 1.0" --out start.safetensors
+    sepgan models begin default DATA/stems/train/Everything*/*.ogg --licence "CC0 1.0" --out start.safetensors
     python -m benchmarks.ingredients --start start.safetensors --data stems=DATA/stems --data ... \
         --out runs/ingredients --write docs/default_model.md
 

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from benchmarks import bad_songs
 from benchmarks.pages import replace_between
 from sepgan import checkpoint
 from sepgan.atomic import replacing
-from sepgan.data import Track, scan
+from sepgan.data import ACCOMPANIMENT, Track, scan
+from sepgan.data.track import VOCALS
 from sepgan.evaluation.evaluate import evaluate_tracks
 from sepgan.evaluation.options import Options
 from sepgan.recipe import SourceRecipe
@@ -209,16 +211,17 @@ def of_models(names: Sequence[str], found: Mapping[str, Any]) -> list[str]:
 
 
 def of_leakage(names: Sequence[str], found: Mapping[str, Any]) -> list[str]:
-    """A table of median leakage: which stem is alone, and how loud the others are."""
-    names = [name for name in names if found[name]["leakage"]]
-    pairs = [(alone, stem) for alone, stems in found[names[0]]["leakage"].items() for stem in stems if stem != alone]
+    """A table of median leakage: which stem is alone, and how loud those are that it is no part of."""
+    stems = dict.fromkeys(stem for name in names for into in found[name]["leakage"].values() for stem in into)
     lines = [f"| {' | '.join(['alone', 'leaks into', *(f'`{name}`' for name in names)])} |"]
     lines.append("| --- " * (2 + len(names)) + "|")
-    for alone, stem in pairs:
+    for alone, stem in product(found[names[0]]["leakage"], stems):
+        if stem == alone or (stem == ACCOMPANIMENT and alone != VOCALS):
+            continue
         cells = []
         for name in names:
-            levels = found[name]["leakage"][alone][stem]
-            cells.append(f"{np.median(levels):.0f} ({max(levels):.0f})")
+            levels = found[name]["leakage"][alone].get(stem)
+            cells.append(f"{np.median(levels):.0f} ({max(levels):.0f})" if levels else "-")
         lines.append(f"| {alone} | {stem} | {' | '.join(cells)} |")
     return lines
 
@@ -249,12 +252,11 @@ def look(model: str, data: Path, cache: Path, tell: Callable[[str], None]) -> di
         file = own / f"{chosen.key}_{_digest(tracks)}.json"
         scores[chosen.key] = kept(file, partial(scored, model, chosen, tracks, oracle=False))
     tell(f"{model}: time, leakage")
-    four = "bass" in Separator.load(model).stems
     return {
         "facts": facts,
         "scores": scores,
         "seconds": kept(own / "seconds.json", partial(seconds_per_minute, model)),
-        "leakage": kept(own / "leakage.json", partial(leakage, model, data)) if four else None,
+        "leakage": kept(own / "leakage.json", partial(leakage, model, data)),
     }
 
 

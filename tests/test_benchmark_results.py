@@ -74,3 +74,16 @@ def test_the_shipped_page_has_a_place_for_every_table() -> None:
     text = results.PAGE.read_text(encoding="utf-8")
     for name in ("usdr", "csdr", "models", "leakage"):
         assert text.index(f"<!-- {name} -->") < text.index(f"<!-- /{name} -->")
+
+
+def test_leakage_is_told_of_models_with_other_stems() -> None:
+    four = {
+        "vocals": {"drums": [-30.0, -20.0, -40.0], "vocals": [0.0]},
+        "drums": {"drums": [0.0], "vocals": [-31.0]},
+    }
+    two = {"vocals": {"accompaniment": [-25.0], "vocals": [0.0]}, "drums": {"accompaniment": [0.0], "vocals": [-50.0]}}
+    assert results.of_leakage(["a", "b"], {"a": {"leakage": four}, "b": {"leakage": two}})[2:] == [
+        "| vocals | drums | -30 (-20) | - |",
+        "| vocals | accompaniment | - | -25 (-25) |",
+        "| drums | vocals | -31 (-31) | -50 (-50) |",
+    ]

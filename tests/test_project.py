@@ -31,26 +31,36 @@ def test_recipes_load_under_their_own_name_and_have_a_debug_twin(path: Path) -> 
         assert (twin.frontend.mel_bands is None) == (loaded.frontend.mel_bands is None)
 
 
-def test_bundled_model_is_sound_and_small() -> None:
-    path = checkpoint.bundled()["default"]
+STEMS = {"default": ("drums", "bass", "other", "vocals"), "clean": ("accompaniment", "vocals")}
+
+
+def test_two_models_are_bundled() -> None:
+    assert set(checkpoint.bundled()) == set(STEMS)
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_bundled_models_are_sound_and_small(name: str) -> None:
+    path = checkpoint.bundled()[name]
     header, _ = checkpoint.read(path)
     assert path.stat().st_size < MAXIMUM_MODEL_MB * 1e6
-    assert header.stems == ("drums", "bass", "other", "vocals")
+    assert header.stems == STEMS[name]
     assert header.training_data
     assert all(entry["licence"] for entry in header.training_data)
 
 
-def test_bundled_model_was_trained_by_its_recipe() -> None:
-    header = checkpoint.read_header(checkpoint.bundled()["default"])
-    shipped = yaml.safe_load((ROOT / "recipes" / "default.yaml").read_text())
+@pytest.mark.parametrize("name", STEMS)
+def test_bundled_models_were_trained_by_their_recipes(name: str) -> None:
+    header = checkpoint.read_header(checkpoint.bundled()[name])
+    shipped = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())
     trained = recipe.to_dict(recipe.from_dict(header.recipe))  # keys that are newer take their defaults
     expected = recipe.to_dict(recipe.from_dict(shipped))
     for part in ("stems", "frontend", "generator", "adversary", "licence"):
         assert trained[part] == expected[part], part
 
 
-def test_model_card_names_every_source_and_licence() -> None:
-    path = checkpoint.bundled()["default"]
+@pytest.mark.parametrize("name", STEMS)
+def test_model_cards_name_every_source_and_licence(name: str) -> None:
+    path = checkpoint.bundled()[name]
     card = path.with_suffix(".md").read_text()
     for entry in checkpoint.read_header(path).training_data:
         assert entry["title"].split(" (")[0] in card

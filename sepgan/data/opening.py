@@ -21,6 +21,8 @@ from sepgan.recipe import DataRecipe, Recipe, SourceRecipe
 
 _log = logging.getLogger(__name__)
 
+_INSTRUMENTS = ("drums", "bass", "other", "piano", "guitar")  # parts of an accompaniment
+
 
 def open_songs(
     recipe: Recipe, roots: Mapping[str, Path], store: SampleStore, report: Callable[[str], None]
@@ -102,6 +104,8 @@ def covers_of(track: Track, source: SourceRecipe, stems: Sequence[str]) -> dict[
             covers[stem] = accompaniment
         elif stem in position:
             covers[stem] = frozenset({position[stem]})
+        elif ACCOMPANIMENT in position and stem in _INSTRUMENTS:
+            covers[stem] = frozenset({position[ACCOMPANIMENT]})
         else:
             raise DatasetError(
                 f"'{track.name}' has a stem '{stem}' that the recipe does not know: stems are {', '.join(stems)}; "

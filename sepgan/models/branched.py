@@ -8,7 +8,8 @@ vocals. Nothing is computed at the full resolution, where few channels keep a pr
 read the masks of four neighbouring cells off each cell of half the resolution (a sub-pixel convolution, Shi et al.,
 CVPR 2016). `full_resolution` keeps Spleeter's last level, at half as much time again. And the masks of all stems come
 from one softmax, so they sum to one. `nested` makes it two: a stem with a branch of its own gets its share by its own
-logit alone, and those of the other branch divide the rest, so that training one leaves the other as it is.
+logit alone, and those of the other branch divide the rest, so that training one leaves the other as it is. Where the
+branches have one stem fewer than the recipe, its first stem has no logit (it is 0) and takes what they leave.
 """
 
 from __future__ import annotations
@@ -46,24 +47,27 @@ class BranchedUNet(nn.Module):
         `[B, C, F, N] -> [B, S, C, F, N]`, masks in [0, 1] that sum to 1 over S; any N.
 
     Raises:
-        RecipeError: The branches do not have as many stems as the recipe, or there are too few levels to branch.
+        RecipeError: The branches do not have as many stems as the recipe or one fewer, or there are too few levels to
+            branch.
     """
 
     def __init__(self, config: GeneratorRecipe, stems: int, bands: int) -> None:
         super().__init__()
         branches = config.branches or (stems,)
-        if sum(branches) != stems:
+        self.leaves = stems - sum(branches)  # stems without a logit
+        if self.leaves not in (0, 1):
             raise RecipeError(
-                f"generator.branches {list(branches)} has {sum(branches)} stems, the recipe {stems}: make them equal"
+                f"generator.branches {list(branches)} has {sum(branches)} stems, the recipe {stems}: make them equal, "
+                "or leave out the first, which then takes the rest"
             )
-        if config.nested and (len(branches) < 2 or sum(count > 1 for count in branches) != 1):
+        if config.nested and (self.leaves or len(branches) < 2 or sum(count > 1 for count in branches) != 1):
             raise RecipeError(
                 f"generator.nested needs one branch of several stems beside branches of one, got {list(branches)}"
             )
         if len(config.widths) <= SHARED_UPS:
             raise RecipeError(f"generator.widths needs at least {SHARED_UPS + 1} levels for kind 'branched'")
         self.stems = stems
-        self.counts = list(branches)
+        self.counts = [1] * self.leaves + list(branches)
         self.bands = bands
         self.channels = config.channels
         self.grid = 2 ** (len(config.widths) + 1)
@@ -171,7 +175,11 @@ class BranchedUNet(nn.Module):
         return logits
 
     def _shares(self, logits: Sequence[Tensor], stem: int) -> list[Tensor]:
-        """Masks of the stems of each branch, all of which sum to one over dimension `stem`."""
+        """Masks of the stems of each branch, all of which sum to one over dimension `stem`; before them the rest."""
+        if self.leaves and self.stems == 2:
+            return [torch.sigmoid(-logits[0]), torch.sigmoid(logits[0])]
+        if self.leaves:
+            logits = [torch.zeros_like(logits[0].narrow(stem, 0, 1)), *logits]
         if not self.nested:
             return list(torch.split(torch.softmax(torch.cat(list(logits), dim=stem), dim=stem), self.counts, dim=stem))
         # Several stems weigh as much as one with logit 0, and divide that.

@@ -50,7 +50,9 @@ class GeneratorRecipe(Section):
     noise: NoiseRecipe = Field(NoiseRecipe(), description="classic: random channels beside the mixture, in training")
     bottleneck: int = Field(144, ge=1, description="branched: channels below the deepest level")
     full_resolution: bool = Field(False, description="branched: a last level of head_width channels, slower by half")
-    branches: tuple[int, ...] = Field((), description="branched: stems read by each decoder, in the recipe's order")
+    branches: tuple[int, ...] = Field(
+        (), description="branched: stems read by each decoder, in the recipe's order; the first may have none: the rest"
+    )
     nested: bool = Field(False, description="branched: stems of one branch share what stems with a branch each leave")
     subbands: int = Field(4, ge=1, description="bandsplit: equal parts of the spectrum that become channels")
     strides: tuple[int, ...] = Field((4, 8), description="bandsplit: shortening of frequency from level to level")

@@ -49,8 +49,23 @@ def open_validation(recipe: Recipe, roots: Mapping[str, Path], store: SampleStor
                 for stem, values in maps.items()
                 if stem in covers
             }
-            songs.append(ValidationSong(track.name, name, references, covers))
+            songs.append(ValidationSong(track.name, name, *_joined(references, covers, recipe.stems)))
     return songs
+
+
+def _joined(
+    references: Mapping[str, Tensor], covers: Mapping[str, frozenset[int]], stems: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[str, frozenset[int]]]:
+    """Add up what lies in the same stems of the model: drums and bass, for one of vocals and accompaniment."""
+    together: dict[frozenset[int], list[str]] = {}
+    for name in references:
+        together.setdefault(covers[name], []).append(name)
+    named = {
+        names[0] if len(names) == 1 else "+".join(stems[index] for index in sorted(cover)): (cover, names)
+        for cover, names in together.items()
+    }
+    sums = {name: torch.stack([references[one] for one in names]).sum(0) for name, (_, names) in named.items()}
+    return sums, {name: cover for name, (cover, _) in named.items()}
 
 
 def source_names(sources: Sequence[SourceRecipe]) -> list[str]:

@@ -254,6 +254,10 @@ def test_what_a_file_covers(stems: tuple[str, ...], absent: str, covers: dict[st
 def test_accompaniment_may_be_a_stem_of_the_model() -> None:
     covers = covers_of(track("vocals", "accompaniment"), source(), ("accompaniment", "vocals"))
     assert covers == {"vocals": {1}, "accompaniment": {0}}
+    covers = covers_of(track("drums", "bass", "other", "vocals"), source(absent="silent"), ("accompaniment", "vocals"))
+    assert covers == {"drums": {0}, "bass": {0}, "other": {0}, "vocals": {1}}
+    with pytest.raises(DatasetError, match="kazoo"):
+        covers_of(track("vocals", "kazoo"), source(), ("accompaniment", "vocals"))
 
 
 def test_a_stem_that_the_recipe_does_not_know() -> None:

@@ -64,13 +64,44 @@ def test_all_stems_in_one_branch_is_the_default() -> None:
     assert len(make(branches=()).branches) == 1
 
 
-@pytest.mark.parametrize("keys", [{"branches": (3, 2)}, {"widths": (4, 6)}, {"branches": (), "nested": True}])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(("stems", "branches"), [(2, (1,)), (4, (3,)), (4, (2, 1))])
+def test_a_first_stem_without_a_branch_takes_the_rest(stems: int, branches: tuple[int, ...], full: bool) -> None:
+    """Its logit is 0: a head whose logits are 0 too gives equal shares, and one that is sure leaves nothing."""
+    network = make(stems, branches=branches, full_resolution=full).eval()
+    x = magnitudes(1, 2, 64, 32)
+    for bias, expected in ((0.0, 1 / stems), (30.0, 0.0), (-30.0, 1.0)):
+        for head in network.heads:
+            torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+            torch.nn.init.constant_(head.bias, bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            masks = network(x)
+        with torch.inference_mode():
+            quick = network(x)
+        assert masks.shape == quick.shape == (1, stems, 2, 64, 32)
+        assert float((masks[:, 0] - expected).abs().max()) <= SUM_OF_MASKS
+        assert float((masks - quick).abs().max()) <= ROUNDING
+        assert float((masks.sum(1) - 1).abs().max()) <= SUM_OF_MASKS
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"branches": (3, 2)},
+        {"branches": (2,)},
+        {"branches": (2, 1), "nested": True},
+        {"widths": (4, 6)},
+        {"branches": (), "nested": True},
+    ],
+)
 def test_what_cannot_be_built_is_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="generator"):
         make(**keys)
 
 
-@pytest.mark.parametrize("keys", [{}, {"branches": (3, 1), "nested": True}, {"branches": (1, 2, 1), "nested": True}])
+@pytest.mark.parametrize(
+    "keys", [{}, {"branches": (3, 1), "nested": True}, {"branches": (1, 2, 1), "nested": True}, {"branches": (2, 1)}]
+)
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("frames", [3, 4 * COLUMNS_AT_ONCE, 8 * COLUMNS_AT_ONCE + 5])
 def test_made_some_frames_at_a_time_masks_are_the_same(keys: dict[str, Any], full: bool, frames: int) -> None:
@@ -111,9 +142,11 @@ def test_with_room_for_all_features_the_last_stem_begins_close_to_the_other_netw
     assert float(spread.abs().max()) <= SAME_NETWORK  # the others share the rest
 
 
-@pytest.mark.parametrize("width", [4, 8])
-def test_at_the_full_resolution_it_begins_as_the_other_network_itself(width: int) -> None:
-    network = make(bottleneck=16, full_resolution=True, head_width=width)
+@pytest.mark.parametrize(("width", "stems", "branches"), [(4, 4, (3, 1)), (8, 4, (3, 1)), (8, 2, (1,))])
+def test_at_the_full_resolution_it_begins_as_the_other_network_itself(
+    width: int, stems: int, branches: tuple[int, ...]
+) -> None:
+    network = make(stems, bottleneck=16, full_resolution=True, head_width=width, branches=branches)
     other, x = theirs(), magnitudes(1, 2, 64, 64)
     begin_as(network, other, [magnitudes(2, 2, 64, 128, seed=3)])
     assert float((network(x)[:, -1] - other(x)).detach().abs().max()) <= SAME_NETWORK

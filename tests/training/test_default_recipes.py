@@ -107,8 +107,11 @@ def test_the_clean_model_takes_nothing_but_what_allows_any_use(
     assert "not stated" in capsys.readouterr().err
     start = begin("clean_debug", data, origin, "--licence", "CC0 1.0")
     assert train("clean_debug", data, start) == 0
-    header = checkpoint.read_header(checkpoint.find(data / "clean_debug"))
+    header, after = checkpoint.read(checkpoint.find(data / "clean_debug"))
     assert objections(header.training_data, ANY_USE) == []
+    _, before = checkpoint.read(start)
+    changed = {name for name in before if not torch.equal(before[name].half(), after[name].half())}
+    assert changed == {"heads.0.weight", "heads.0.bias"}
     capsys.readouterr()
     assert run(["models", "info", str(data / "clean_debug"), "--files"]) == 0
     told = capsys.readouterr().out

@@ -150,3 +150,13 @@ def test_silent_validation_songs_have_no_score(tmp_path: Path, trees: dict[str, 
     path = run(config, tmp_path / "run", {**trees, "silence": tmp_path / "silence"})
     assert path.name == "last.safetensors"
     assert checkpoint.read_header(path).scores == {}
+
+
+def test_instruments_are_the_accompaniment_of_a_model_that_has_one(tmp_path: Path, trees: dict[str, Path]) -> None:
+    """Songs of four stems train a model of two: instruments add up to one target, and are scored as their sum."""
+    config = tiny(trees, stems=["accompaniment", "vocals"])
+    header = checkpoint.read_header(run(config, tmp_path, trees))
+    assert header.stems == ("accompaniment", "vocals")
+    assert header.scores.keys() == {"music/accompaniment", "music/vocals", "mean"}
+    four = checkpoint.read_header(run(tiny(trees), tmp_path / "four", trees))
+    assert four.scores.keys() > {"music/drums", "music/bass", "music/other"}
