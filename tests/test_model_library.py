@@ -116,7 +116,7 @@ def test_verify_reads_every_weight(model: Path, user_folder: Path, capsys: pytes
     kept = model_library.add(str(model)).path
     code, out, _ = run(capsys, "models", "verify")
     assert code == 0
-    assert {line.partition(":")[0] for line in out.splitlines()} == {"default", "tiny"}
+    assert {line.partition(":")[0] for line in out.splitlines()} == {"clean", "default", "tiny"}
     raw = bytearray(kept.read_bytes())
     raw[-1] ^= 1
     kept.write_bytes(raw)
@@ -136,7 +136,11 @@ def test_list_names_what_is_there_and_what_can_be_added(model: Path, capsys: pyt
     model_library.add(str(model))
     _, out, _ = run(capsys, "models", "list", "--json")
     plain: dict[str, Any] = json.loads(out)
-    assert {entry["name"]: entry["bundled"] for entry in plain["models"]} == {"tiny": False, "default": True}
+    assert {entry["name"]: entry["bundled"] for entry in plain["models"]} == {
+        "tiny": False,
+        "default": True,
+        "clean": True,
+    }
     assert plain["can_be_added"] == ["spleeter-2stems"]
     code, out, _ = run(capsys, "models", "list")
     assert code == 0
