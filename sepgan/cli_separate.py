@@ -97,20 +97,14 @@ def separate(
     if verify:
         raise typer.Exit(_verify(inputs, model, device, progress))
     from sepgan.engine import EngineOptions
-    from sepgan.separation import SeparationOptions, Song, find_songs
+    from sepgan.separation import SeparationOptions
 
     if float32 + int24 + int16 > 1:
         raise UsageError("--float32, --int24 and --int16 exclude each other: give one of them")
     if duration == 0:
         raise UsageError("--duration 0 leaves nothing to separate: give more than 0 seconds")
     piped_in, piped_out = "-" in inputs, str(out) == "-"
-    if piped_in and len(inputs) > 1:
-        raise UsageError("- stands for one song from standard input: name no other beside it")
-    songs = [Song(Path("stdin"))] if piped_in else find_songs(inputs, leave_out=out)
-    if piped_out and (len(songs) > 1 or progress is Style.JSON):
-        raise UsageError("--out - takes one song, and leaves no room for --progress json: choose a folder")
-    if (piped_in or piped_out) and (dry_run or skip_existing):
-        raise UsageError("--dry-run and --skip-existing need files on both sides: give them names")
+    songs = _songs(inputs, out, progress, named=dry_run or skip_existing)
     engine_options = EngineOptions(precision=precision, batch=batch, shifts=shifts, wiener=wiener)
     weighted = [(model, 1.0), *(parse_weighted(text) for text in names(ensemble or ""))]
     separator = load_engine(weighted, device, engine_options)
@@ -143,6 +137,21 @@ def separate(
         share_threads(min(jobs, len(songs)))
         summary = _separate(separator, songs, out, options, jobs, model, reporter)
     raise typer.Exit(summary.exit_code)
+
+
+def _songs(inputs: Sequence[str], out: Path, progress: Style, named: bool) -> list[Song]:
+    """Find the songs; `named` says that what is asked for needs names on both sides, which pipes have not."""
+    from sepgan.separation import Song, find_songs
+
+    piped_in, piped_out = "-" in inputs, str(out) == "-"
+    if piped_in and len(inputs) > 1:
+        raise UsageError("- stands for one song from standard input: name no other beside it")
+    songs = [Song(Path("stdin"))] if piped_in else find_songs(inputs, leave_out=out)
+    if piped_out and (len(songs) > 1 or progress is Style.JSON):
+        raise UsageError("--out - takes one song, and leaves no room for --progress json: choose a folder")
+    if (piped_in or piped_out) and named:
+        raise UsageError("--dry-run and --skip-existing need files on both sides: give them names")
+    return songs
 
 
 def load_engine(weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions) -> Any:

@@ -48,7 +48,7 @@ def keep_freed_memory() -> bool:
 class FreedMemory:
     """What a song has freed: it goes back to the system when it has grown, so that hours take no more than minutes.
 
-    Without glibc, or without the files in which Linux tells the memory of a process, nothing is done.
+    Without glibc nothing is done, and where nothing tells the memory of a process, only the last segment counts.
     """
 
     def __init__(self) -> None:

@@ -68,6 +68,7 @@ def test_unlabelled_mixtures_are_marked_and_teach_nothing(channels: int) -> None
 def test_a_batch_holds_its_excerpts(channels: int) -> None:
     excerpts = make(channels=channels)
     batch = excerpts.batch([7, 0, 7])
+    assert len(batch.mixture) == 3
     for row, number in enumerate((7, 0, 7)):
         close(Batch(*(tensor[row] for tensor in batch)), excerpts[number])
 
@@ -111,6 +112,7 @@ def test_batches_are_the_same_either_way(way: str, monkeypatch: pytest.MonkeyPat
 def test_a_resumed_run_goes_on_with_the_next_excerpt() -> None:
     whole = list(batches(make(), [[0, 1], [2, 3], [4, 5]], workers=1))
     late = list(batches(make(), [[4, 5]]))
+    assert (len(whole), len(late)) == (3, 1)
     close(whole[2], late[0])
 
 

@@ -86,11 +86,13 @@ def test_what_has_grown_and_what_the_last_segment_cannot_use_goes_back(
     assert done == given_back
 
 
-def test_the_memory_of_this_process_is_told() -> None:
-    before = freed_memory.resident_bytes()
-    block = b"1" * (200 << 20)
-    grown = freed_memory.resident_bytes() - before
-    assert before == 0 or len(block) <= grown < 1.2 * len(block)
+def test_the_memory_of_a_process_is_told() -> None:
+    """In a process of its own: what others have freed may hold the block."""
+    code = "from sepgan.separation.freed_memory import resident_bytes as now; before = now(); "
+    code += "block = b'1' * (200 << 20); print(before, now())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before == after == 0 or 200 << 20 <= after - before < 240 << 20
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no malloc_trim")
