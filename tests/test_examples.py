@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from examples import collect_instrumental, interpolate, read_aloud
+from examples import collect_instrumental, interpolate, label_stems, read_aloud
 from sepgan import checkpoint
 from sepgan.data import scan
 from sepgan.data.credits import ANY_USE, outside, read_credits
@@ -105,6 +105,80 @@ def test_a_text_is_read_aloud_by_free_voices(tmp_path: Path) -> None:
         assert len(waveform) > 16000
         assert np.abs(waveform).max() > 0.05
     assert not any(outside(licence, ANY_USE) for _, licence in read_credits(tmp_path / "voices").values())
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """A graph of HT-Demucs' shape that finds everything in the drums, by its spectrum, and nothing by its waveform."""
+    onnx = pytest.importorskip("onnx")
+    nodes, tensors = onnx.helper, onnx.TensorProto
+    spectrum = [1, 4, 2048, label_stems.FRAMES]
+    zeros = {name: nodes.make_tensor(name, tensors.FLOAT, [1], [0.0]) for name in ("nothing", "silence")}
+    constant = [
+        nodes.make_node("ConstantOfShape", ["rest_shape"], ["rest"], value=zeros["nothing"]),
+        nodes.make_node("ConstantOfShape", ["waveform_shape"], ["waveforms"], value=zeros["silence"]),
+        nodes.make_node("Unsqueeze", ["spectrum", "axis"], ["drums"]),
+        nodes.make_node("Concat", ["drums", "rest"], ["spectra"], axis=1),
+    ]
+    shapes = {"rest_shape": [1, 3, *spectrum[1:]], "waveform_shape": [1, 4, 2, label_stems.SAMPLES], "axis": [1]}
+    graph = nodes.make_graph(
+        constant,
+        "teacher",
+        [
+            nodes.make_tensor_value_info("mixture", tensors.FLOAT, [1, 2, label_stems.SAMPLES]),
+            nodes.make_tensor_value_info("spectrum", tensors.FLOAT, spectrum),
+        ],
+        [
+            nodes.make_tensor_value_info("spectra", tensors.FLOAT, [1, 4, *spectrum[1:]]),
+            nodes.make_tensor_value_info("waveforms", tensors.FLOAT, shapes["waveform_shape"]),
+        ],
+        [nodes.make_tensor(name, tensors.INT64, [len(shape)], shape) for name, shape in shapes.items()],
+    )
+    path = tmp_path / "teacher.onnx"
+    model = nodes.make_model(graph, opset_imports=[nodes.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, path)
+    return path
+
+
+def test_a_teacher_labels_excerpts_of_music_without_stems(teacher: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    music, out = tmp_path / "music", tmp_path / "labelled"
+    synth.write(music / "train/long song.wav", synth.noise(20.0, seed=1))
+    synth.write(music / "train/left out.wav", synth.noise(1.0, seed=2))
+    synth.write(music / "train/pair/accompaniment.wav", synth.noise(2.0, seed=3)[:1])
+    synth.write(music / "train/pair/vocals.wav", synth.noise(2.0, seed=4)[:1])
+    (music / "licences.csv").write_text("track,source,licence\nlong song,a friend,CC0 1.0\n")
+    given = [str(teacher), str(music), "--out", str(out), "--excerpts", "2", "--skip", "left*"]
+    label_stems.main(given)
+    tracks = sorted(path.name for path in (out / "train").iterdir())
+    assert tracks == ["long song__0", "long song__1", "pair__0"]
+    waveforms = {
+        name: soundfile.read(out / f"train/long song__1/{name}.flac", dtype="float64")[0].T
+        for name in ("drums", "bass", "other")
+    }
+    true = soundfile.read(music / "train/long song.wav", dtype="float64")[0].T
+    first = round(0.75 * true.shape[1] - label_stems.SAMPLES / 2)
+    true = true[:, first : first + label_stems.SAMPLES]
+    level = np.sqrt(np.square(true).mean())
+    scale = np.sqrt(np.square(sum(waveforms.values())).mean()) / level  # one for all, so that nothing clips
+    rounding = 3 / 2**15  # full scale: of three files of 16 bits
+    assert np.abs(sum(waveforms.values()) - scale * true).max() <= rounding
+    inside = slice(4096, -4096)  # two frames are missing at either end
+    assert np.abs(waveforms["drums"] - scale * true)[:, inside].max() <= 0.05 * level  # all but the highest bin
+    assert np.abs(waveforms["bass"]).max() <= rounding
+    assert soundfile.info(out / "train/pair__0/drums.flac").frames == 2 * 44100
+    listed = read_credits(out)
+    assert listed["long song__0"] == (
+        "a friend, stems by HT-Demucs",
+        "CC0 1.0; HT-Demucs (weights for personal and research use)",
+    )
+    assert outside(listed["pair__0"][1], ANY_USE)  # none of it is for `clean`
+    found = scan(SourceRecipe(kind="folder", root="labelled", absent="silent"), {"labelled": out})
+    assert {track.name for track in found} == set(tracks)
+    written = (out / "train/pair__0/other.flac").stat().st_mtime_ns
+    label_stems.main(given)  # again: nothing new
+    assert (out / "train/pair__0/other.flac").stat().st_mtime_ns == written
 
 
 def test_weights_between_two_models(even: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
