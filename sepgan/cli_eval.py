@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sepgan.cli_options import Device, ProgressStyle, find_device, load, names, set_threads
+from sepgan.cli_options import Device, ProgressStyle, find_device, load, names, parse_weighted, set_threads
 from sepgan.console import Reporter, Style
 from sepgan.errors import OutputError, UsageError
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from sepgan.evaluation.evaluate import Progress
     from sepgan.evaluation.frechet import Embedder
     from sepgan.evaluation.gate import Baseline, Condition
+    from sepgan.evaluation.material import Model
     from sepgan.evaluation.metrics import SilenceRule
     from sepgan.evaluation.museval_json import MusevalTrack
     from sepgan.evaluation.options import Options
     from sepgan.evaluation.report import Report
     from sepgan.evaluation.sisec import Table
     from sepgan.evaluation.statistics import Method
+    from sepgan.separator import Separator
 
 GATE_FAILED = 1
 
@@ -34,7 +36,12 @@ Estimates = Annotated[
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-n", metavar="[NAME=]MODEL", help="Separate and score; again for another."),
+    typer.Option(
+        "--model",
+        "-n",
+        metavar="[NAME=]MODEL",
+        help="Separate and score; A,B:0.5 is an ensemble; again for another.",
+    ),
 ]
 Dataset = Annotated[str | None, typer.Option(help="musdb18, musdb18hq, folder or pairs.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the dataset.")]
@@ -239,7 +246,7 @@ def _evaluate(
         from sepgan.recipe import SourceRecipe
 
         tracks = scan(SourceRecipe(kind=dataset, root=str(root), split=split, include=include), {str(root): root})
-        separators = {name: load(model, device) for name, model in models.items()}
+        separators = {name: _load(model, device) for name, model in models.items()}
         return evaluate_tracks(separators, tracks, out, stems=stems, options=options, progress=progress)
     if options.others and not of_folders and not of_models:
         return evaluate_published(out, options=options)
@@ -270,11 +277,27 @@ def _named(
     return found
 
 
+def _members(model: str) -> list[tuple[str, float]]:
+    """A model, or those of an ensemble, with their weights."""
+    return [(model, 1.0)] if Path(model).exists() else [parse_weighted(text) for text in names(model)]
+
+
+def _load(model: str, device: str) -> Model:
+    from sepgan.engine import Engine
+    from sepgan.ensemble import Ensemble
+
+    members = _members(model)
+    separators: list[Separator] = [load(name, device) for name, _ in members]
+    if len(separators) == 1:
+        return separators[0]
+    return Ensemble([Engine(separator) for separator in separators], [weight for _, weight in members])
+
+
 def _model_name(model: str) -> str:
     from sepgan import checkpoint
 
-    path = checkpoint.find(model)
-    return checkpoint.read_header(path).name or path.stem
+    paths = [checkpoint.find(name) for name, _ in _members(model)]
+    return "+".join(checkpoint.read_header(path).name or path.stem for path in paths)
 
 
 def _write_museval(report: Report) -> Path:

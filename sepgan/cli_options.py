@@ -88,6 +88,19 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def parse_weighted(text: str) -> tuple[str, float]:
+    """Read a model and its weight in an ensemble.
+
+    >>> parse_weighted("other.safetensors:0.5"), parse_weighted("other")
+    (('other.safetensors', 0.5), ('other', 1.0))
+    """
+    name, colon, weight = text.rpartition(":")
+    try:
+        return (name, float(weight)) if colon else (text, 1.0)
+    except ValueError:  # a colon of the path
+        return text, 1.0
+
+
 def dataset_roots(data: list[str] | tuple[str, ...]) -> dict[str, Path]:
     """Folders by name, from `NAME=PATH`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sepgan.cli_options import Device, Model, ProgressStyle, load, names
+from sepgan.cli_options import Device, Model, ProgressStyle, load, names, parse_weighted
 from sepgan.cli_separate_options import (
     Aggregates,
     Batch,
@@ -41,7 +41,6 @@ from sepgan.cli_separate_options import (
     Verify,
     WienerIterations,
     parse_aggregate,
-    parse_weighted,
 )
 from sepgan.cli_separate_results import describe_forecast, describe_result
 from sepgan.console import Reporter, Style

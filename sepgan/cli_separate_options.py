@@ -96,16 +96,3 @@ def parse_aggregate(text: str) -> tuple[str, tuple[str, ...]]:
     if not equals or not name.strip() or not all(stems):
         raise UsageError(f"--aggregate '{text}' must look like NAME=STEM+STEM, such as instrumental=drums+bass+other")
     return name.strip(), stems
-
-
-def parse_weighted(text: str) -> tuple[str, float]:
-    """Read a model and its weight in an ensemble.
-
-    >>> parse_weighted("other.safetensors:0.5"), parse_weighted("other")
-    (('other.safetensors', 0.5), ('other', 1.0))
-    """
-    name, colon, weight = text.rpartition(":")
-    try:
-        return (name, float(weight)) if colon else (text, 1.0)
-    except ValueError:  # a colon of the path
-        return text, 1.0

@@ -5,8 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from sepgan import cli
+from sepgan import audio, cli
+from sepgan.errors import UsageError
+from sepgan.separator import Separator
 from tests import synth
 
 RATE = 8000
@@ -64,6 +67,34 @@ def test_two_models_are_compared(tmp_path: Path) -> None:
     assert {(one["first"], one["second"], one["difference"]) for one in document["comparisons"]} == {
         ("again", "default", 0.0)
     }
+
+
+def test_an_ensemble_is_scored_as_one_system(tmp_path: Path) -> None:
+    tree = synth.folder_tree(tmp_path / "data", {"valid": {"song": synth.STEMS}}, duration_s=1.0)
+    models = ("--model", "default", "--model", "clean", "--model", "default,clean:0.5")
+    source = ("--dataset", "folder", "--root", tree, "--split", "valid", "--stems", "vocals")
+    assert run(*models, *source, "--out", tmp_path / "out", *FEW) == 0
+    document = json.loads((tmp_path / "out" / "scores.json").read_text())
+    system = {one["name"]: one for one in document["systems"]}["default+clean"]
+    assert system["details"]["weights"] == "1, 0.5"
+    assert len(set(system["details"]["sha256"].split(", "))) == 2
+    assert system["details"]["licence"].split("; ")[-1] == "MIT"
+    song = tree / "valid" / "song"
+    stems = {stem: torch.from_numpy(audio.read(next(song.glob(f"{stem}.*")))[0]) for stem in synth.STEMS}
+    mixture = torch.stack(list(stems.values())).sum(0)
+    alone = {}
+    for name in ("default", "clean"):
+        model = Separator.load(name)
+        with torch.inference_mode():
+            alone[name] = dict(zip(model.stems, model(mixture[None])[0], strict=True))["vocals"]
+    expected = (alone["default"] + 0.5 * alone["clean"]) / 1.5
+    error = (stems["vocals"] - expected).square().sum()
+    score_db = float(10 * torch.log10(stems["vocals"].square().sum() / error))
+    tolerance_db = 0.01  # the evaluator keeps silence from ruling
+    assert usdr(tmp_path / "out", "default+clean") == pytest.approx(score_db, abs=tolerance_db)
+    assert usdr(tmp_path / "out", "default") != pytest.approx(score_db, abs=tolerance_db)
+    assert run("--model", "default,clean:0", *source, "--out", tmp_path / "none", *FEW) == UsageError.exit_code
+    assert not (tmp_path / "none" / "scores.json").exists()
 
 
 def test_the_gate_ends_with_its_own_code(true: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sepgan import data
+from sepgan.checkpoint import CheckpointHeader
+from sepgan.ensemble import Ensemble
 from sepgan.errors import AudioError, DatasetError, EvaluationError, SepganError, UsageError
 from sepgan.evaluation import museval_json, report, sisec
 from sepgan.evaluation.catalogue import Metric
 from sepgan.evaluation.excerpts import ExcerptKeeper
 from sepgan.evaluation.floors import count_parts
-from sepgan.evaluation.material import Load, file_loader, track_loader
+from sepgan.evaluation.material import Load, Model, file_loader, track_loader
 from sepgan.evaluation.measures import MEASURES, Measure, find_embedders, find_measures
 from sepgan.evaluation.museval_json import NAMES
 from sepgan.evaluation.options import Options as Options
@@ -82,7 +84,7 @@ def evaluate_folders(
 
 
 def evaluate_tracks(
-    separator: Separator | Mapping[str, Separator],
+    separator: Model | Mapping[str, Model],
     tracks: Sequence[data.Track],
     out: Path,
     *,
@@ -99,7 +101,7 @@ def evaluate_tracks(
     against the sum of all estimated stems but the vocals. Stems that the references or the model lack are not scored.
 
     Args:
-        separator: The model, scored under its checkpoint's name; or several by name.
+        separator: The model or ensemble, scored under the names of its checkpoints; or several by name.
         tracks: What to separate; all of them need references.
         out: Folder for the report; made when needed.
         stems: Score only these.
@@ -116,7 +118,7 @@ def evaluate_tracks(
     """
     options = options or Options()
     measures = find_measures(options.metrics)
-    separators = {_name(separator): separator} if isinstance(separator, Separator) else dict(separator)
+    separators = dict(separator) if isinstance(separator, Mapping) else {_name(separator): separator}
     systems = [System(name, "model", _details(model)) for name, model in separators.items()]
 
     tolerance_db = options.mixture_tolerance_db
@@ -264,13 +266,23 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
         raise EvaluationError(f"two {what} are named {twice!r}; rename one of them")
 
 
-def _name(separator: Separator) -> str:
-    return separator.header.name if separator.header is not None and separator.header.name else "model"
+def _name(separator: Model) -> str:
+    return "+".join(header.name for header in _headers(separator) if header.name) or "model"
 
 
-def _details(separator: Separator) -> dict[str, str]:
+def _details(separator: Model) -> dict[str, str]:
     details = {"stems": ", ".join(separator.stems), "sample_rate": str(separator.sample_rate)}
-    if separator.header is not None:
-        header = separator.header
-        details |= {"sha256": header.sha256, "step": str(header.step), "licence": header.licence}
+    headers = _headers(separator)
+    if headers:
+        details["sha256"] = ", ".join(header.sha256 for header in headers)
+        details["step"] = ", ".join(str(header.step) for header in headers)
+        details["licence"] = "; ".join(dict.fromkeys(header.licence for header in headers))
+    if isinstance(separator, Ensemble):
+        details["weights"] = ", ".join(f"{weight:g}" for weight in separator.weights)
     return details
+
+
+def _headers(separator: Model) -> tuple[CheckpointHeader, ...]:
+    if isinstance(separator, Separator):
+        return () if separator.header is None else (separator.header,)
+    return separator.headers

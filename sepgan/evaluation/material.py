@@ -10,6 +10,7 @@ from torch import Tensor
 from sepgan import audio, data, streaming
 from sepgan.data.track import ACCOMPANIMENT
 from sepgan.engine import Engine
+from sepgan.ensemble import Ensemble
 from sepgan.errors import EvaluationError
 from sepgan.evaluation.pairing import VOCALS, Pair, match_stems
 from sepgan.separator import Separator
@@ -31,6 +32,7 @@ class Material:
 
 
 Load = Callable[[], Material]
+Model = Separator | Ensemble
 
 
 def file_loader(by_system: Mapping[str, Pair], tolerance_db: float = MIXTURE_TOLERANCE_DB) -> Load:
@@ -73,7 +75,7 @@ def file_loader(by_system: Mapping[str, Pair], tolerance_db: float = MIXTURE_TOL
 
 def track_loader(
     track: data.Track,
-    separators: Mapping[str, Separator],
+    separators: Mapping[str, Model],
     stems: Sequence[str] | None,
     segment: int | None,
     overlap: int | None,
@@ -122,7 +124,7 @@ def sum_of(waveforms: Sequence[Tensor]) -> Tensor:
 
 
 def separate(
-    separator: Separator,
+    separator: Model,
     mixture: Tensor,
     sample_rate: int,
     *,
@@ -132,7 +134,7 @@ def separate(
     """Stems of a mixture [C, T] at its own sample rate, each [C, T]; they sum to the mixture.
 
     Args:
-        separator: The model.
+        separator: The model, or an ensemble.
         mixture: [C, T].
         sample_rate: Of the mixture, in Hz.
         segment: Samples separated at once, at the model's rate; its default when None.
@@ -142,7 +144,7 @@ def separate(
     heard = mixture
     if resampled:
         heard = torch.from_numpy(audio.resample(mixture.numpy(), sample_rate, separator.sample_rate))
-    engine = Engine(separator)
+    engine = Engine(separator) if isinstance(separator, Separator) else separator
     segment = engine.segment if segment is None else segment
     stems = streaming.separate_array(
         engine,
