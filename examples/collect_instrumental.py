@@ -29,7 +29,7 @@ import torch
 
 from sepgan.atomic import replacing
 from sepgan.audio import probe, read_blocks, resample
-from sepgan.data.credits import FILE, outside
+from sepgan.data.credits import outside, write_credits
 from sepgan.errors import AudioError
 from sepgan.separator import Separator
 
@@ -153,10 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         taken.append(song)
         minutes += length_s / 60
         print(f"{minutes:7.1f} minutes  {song.name}", flush=True)
-    with replacing(options.out / FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        lines = csv.writer(handle, lineterminator="\n")
-        lines.writerow(("track", "source", "licence"))
-        lines.writerows((Path(song.name).stem, song.source, song.licence) for song in taken)
+    write_credits(options.out, [(Path(song.name).stem, song.source, song.licence) for song in taken])
     print(f"{len(taken)} songs, {minutes:.0f} minutes in {folder}")
     if absent:
         print(f"not there: {', '.join(absent)}; `apt-get install` them, or unpack them and give --root")

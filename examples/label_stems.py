@@ -18,7 +18,6 @@ where each comes from. A run that was stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,7 +29,7 @@ from torch import Tensor
 
 from sepgan.atomic import replacing
 from sepgan.audio import read, resample
-from sepgan.data.credits import FILE, read_credits
+from sepgan.data.credits import read_credits, write_credits
 
 SAMPLE_RATE = 44100
 SAMPLES = 343980  # of an excerpt; the graph has a fixed size
@@ -101,9 +100,10 @@ def songs(folder: Path, every: int, skip: Sequence[str]) -> list[tuple[str, Path
     found = []
     for entry in sorted((folder / "train").iterdir())[::every]:
         if not any(fnmatch(entry.name, pattern) for pattern in skip):
-            found += [
-                (entry.stem, file) for file in (sorted(entry.glob("accompaniment.*")) if entry.is_dir() else [entry])
-            ]
+            name, files = (
+                (entry.name, sorted(entry.glob("accompaniment.*"))) if entry.is_dir() else (entry.stem, [entry])
+            )
+            found += [(name, file) for file in files]
     return found
 
 
@@ -129,10 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             source, licence = known.get(name, (f"{options.folder.name}: {file.relative_to(options.folder)}", ""))
             rows.append((track.name, f"{source}, {TEACHER}", f"{licence or 'not stated'}; {LICENCE}"))
         print(f"{place} of {len(chosen)}: {name}", flush=True)
-    with replacing(options.out / FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        lines = csv.writer(handle, lineterminator="\n")
-        lines.writerow(("track", "source", "licence"))
-        lines.writerows(rows)
+    write_credits(options.out, rows)
     print(f"{len(rows)} excerpts in {options.out / 'train'}")
 
 

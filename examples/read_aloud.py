@@ -11,7 +11,6 @@ and solo singing that allows any use is scarce. Each paragraph becomes `OUT/trai
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 import re
 import subprocess
@@ -19,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sepgan.atomic import replacing
-from sepgan.data.credits import FILE
+from sepgan.data.credits import write_credits
 
 # Under the licence of Festival and flite, which SPDX calls MIT-Festival: any use, names of the authors kept.
 VOICES = {"slt": (130.0, 330.0), "awb": (90.0, 240.0), "kal16": (90.0, 240.0), "rms": (100.0, 100.0)}  # Hz, from to
@@ -66,10 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             setf = [part for key, value in settings.items() for part in ("--setf", f"{key}={value:.2f}")]
             subprocess.run(["flite", "-voice", voice, *setf, "-t", paragraph, "-o", str(temporary)], check=True)
         rows.append((file.stem, f"voice {voice} of flite (Debian package flite) reads {options.text.name}", LICENCE))
-    with replacing(options.out / FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        lines = csv.writer(handle, lineterminator="\n")
-        lines.writerow(("track", "source", "licence"))
-        lines.writerows(rows)
+    write_credits(options.out, rows)
     print(f"{len(rows)} recordings in {folder}")
 
 

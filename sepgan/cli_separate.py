@@ -98,8 +98,7 @@ def separate(
     from sepgan.engine import EngineOptions
     from sepgan.separation import SeparationOptions
 
-    if float32 + int24 + int16 > 1:
-        raise UsageError("--float32, --int24 and --int16 exclude each other: give one of them")
+    subtype = _subtype(float32, int24, int16)
     if duration == 0:
         raise UsageError("--duration 0 leaves nothing to separate: give more than 0 seconds")
     piped_in, piped_out = "-" in inputs, str(out) == "-"
@@ -117,7 +116,7 @@ def separate(
         start_s=start,
         duration_s=duration,
         channel_layout=channel_layout,
-        subtype="float32" if float32 else "int16" if int16 else "int24",
+        subtype=subtype,
         file_format=file_format,
         bitrate_kbps=bitrate,
         filename=filename,
@@ -136,6 +135,12 @@ def separate(
         share_threads(min(jobs, len(songs)))
         summary = _separate(separator, songs, out, options, jobs, model, reporter)
     raise typer.Exit(summary.exit_code)
+
+
+def _subtype(float32: bool, int24: bool, int16: bool) -> str:
+    if float32 + int24 + int16 > 1:
+        raise UsageError("--float32, --int24 and --int16 exclude each other: give one of them")
+    return "float32" if float32 else "int16" if int16 else "int24"
 
 
 def _songs(inputs: Sequence[str], out: Path, progress: Style, named: bool) -> list[Song]:

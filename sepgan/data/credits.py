@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sepgan.atomic import replacing
 from sepgan.data.track import AudioSource, Track, files_of
 from sepgan.errors import DatasetError
 from sepgan.recipe import SourceRecipe
@@ -55,6 +56,14 @@ def outside(licence: str, allowed: Sequence[str]) -> list[str]:
     """
     names = [re.sub(r"\s*\([^()]*\)", "", part).strip() for part in licence.split(";")]
     return [name or "not stated" for name in names if name not in allowed]
+
+
+def write_credits(root: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write `licences.csv` in the folder of a dataset, from tracks, their sources and licences."""
+    with replacing(root / FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        lines = csv.writer(handle, lineterminator="\n")
+        lines.writerow(("track", "source", "licence"))
+        lines.writerows(rows)
 
 
 def read_credits(root: Path) -> dict[str, tuple[str, str]]:
