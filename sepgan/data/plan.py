@@ -47,7 +47,7 @@ class Placement:
     gains: tuple[float, ...]  # of each channel
     swapped: bool = False  # channels in reverse order
     seed: tuple[int, ...] | None = None  # of further augmentation; None: leave the crop as it is
-    warp: Warp = AS_IT_IS  # to the key and tempo of the others
+    warp: Warp = AS_IT_IS  # to the key and tempo of the others, or of all stems alike
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,9 @@ class Planner:
             ]
         else:
             sounds = list(song.sounds)
-            start = self._start(rng, sounds[rng.integers(len(sounds))])
-            starts = [(sound, AS_IT_IS, start) for sound in sounds]
+            warp = self._speed(rng)
+            start = self._start(rng, sounds[rng.integers(len(sounds))], warp)
+            starts = [(sound, warp, start) for sound in sounds]
         groups = tuple(merge_covers([sound.covers for sound in sounds], self.stems))
         placements = []
         for sound, warp, start in starts:
@@ -176,6 +177,14 @@ class Planner:
         config = self.config.match
         wanted = Tags(target.tempo_bpm if config.tempo else None, target.key if config.key else None, target.minor)
         return match(tags, wanted, most_semitones=config.semitones, most_tempo=config.tempo_share)
+
+    def _speed(self, rng: np.random.Generator) -> Warp:
+        """Of all stems of a song alike, so that they stay together."""
+        most = self.config.song_speed
+        if not most:
+            return AS_IT_IS
+        factor = 1 + rng.uniform(-most, most)
+        return Warp(pitch=factor, tempo=factor)
 
     def _joined(self, target: Tags, tags: Tags) -> Tags:
         known = target if target.key is not None else tags

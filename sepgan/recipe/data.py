@@ -48,6 +48,9 @@ class DataRecipe(Section):
     swap_channels: float = Field(0.5, ge=0, le=1)
     pan: float = Field(0.0, ge=0, le=1, description="mono stems are panned by up to this much")
     drop_stem: float = Field(0.0, ge=0, lt=1, description="probability that a stem is left out of a remix")
+    song_speed: float = Field(
+        0.0, ge=0, le=0.3, description="excerpts of one song play faster or slower by up to this, all stems together"
+    )
     augmentation: AugmentationRecipe = AugmentationRecipe()
     match: MatchRecipe = MatchRecipe()
     cache: str | None = Field(None, description="folder for decoded audio; default <out>/cache")

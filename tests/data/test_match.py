@@ -159,3 +159,20 @@ def test_songs_shorter_than_an_excerpt_are_padded() -> None:
     for found in (excerpts.batch([0, 1, 2, 3]), ResidentExcerpts(excerpts, torch.device("cpu")).batch([0, 1, 2, 3])):
         assert bool(found.mixture.isfinite().all())
         assert float(found.mixture[..., RATE + 4096 :].abs().max()) < 1e-3
+
+
+def test_a_song_plays_faster_or_slower_as_one() -> None:
+    def excerpts(most: float) -> Excerpts:
+        config = DataRecipe(remix=0.0, song_speed=most)
+        return Excerpts(
+            [[song(0, 100.0)]], [1.0], config, stems=3, channels=2, samples=SAMPLES, seed=3, first=0, count=9
+        )  # fmt: skip
+
+    varied, plain = excerpts(0.1), excerpts(0.0)
+    heard = np.array([keys_heard(varied[index]) for index in range(9)])
+    assert np.ptp(heard, axis=1).max() < 0.1  # semitones: all stems alike
+    assert np.ptp(heard, axis=0).min() > 1.5  # and each excerpt by itself
+    assert 12 * np.log2(0.9) - 0.1 < heard.min() and heard.max() < 12 * np.log2(1.1) + 0.1
+    assert np.abs(keys_heard(plain[0])).max() < 0.1
+    batch = varied.batch(range(9))
+    assert torch.allclose(batch.targets.sum(1), batch.mixture, atol=1e-5)
