@@ -10,7 +10,7 @@ DEMO_SONG := examples/everything_is_free_caesium.flac
 demo: $(VENV)/.runtime
 	$(BIN)/sepgan separate $(DEMO_SONG) --out stems --overwrite
 
-test: $(VENV)/.dev ffmpeg chromium fluidsynth
+test: $(VENV)/.dev ffmpeg chromium fluidsynth flite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
@@ -42,13 +42,16 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.runtime
 
-# museval and musdb call the ffmpeg programs; a test renders the report in Chromium; `data render` calls fluidsynth.
-.PHONY: ffmpeg chromium fluidsynth
+# museval and musdb call the ffmpeg programs; a test renders the report in Chromium; `data render` calls fluidsynth, an example flite.
+.PHONY: ffmpeg chromium fluidsynth flite
 ffmpeg:
 	@sh tests/install_program.sh ffmpeg ffprobe ffmpeg
 
 fluidsynth:
 	@sh tests/install_program.sh fluidsynth
+
+flite:
+	@sh tests/install_program.sh flite
 
 chromium:
 	@sh tests/install_program.sh chromium chromium-browser google-chrome

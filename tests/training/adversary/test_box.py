@@ -90,7 +90,7 @@ def test_shares_of_a_batch_add_up_to_the_whole() -> None:
     ):
         assert one.grad is not None
         assert other.grad is not None
-        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-6)
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=1e-6)  # sums in another order
 
 
 @pytest.mark.parametrize(("boundary", "wanted"), [("least_squares", 0.5), ("hinge", 0.75), ("wasserstein_gp", 0.25)])
