@@ -187,10 +187,10 @@ def test_it_is_as_close_to_museval_as_museval_to_itself_on_a_band_limited_track(
     estimates = museval_noise(references)
     found = BssEval(references, rate).score(estimates)
     expected = museval_v4(references, estimates, rate, rate)
-    scaled = museval_v4(0.7 * references, 0.7 * estimates, rate, rate)
     assert assert_equal(found, expected, SINGULAR_DB) == 24
-    # How far depends on the processor: 0.8 mdB to many dB were seen. Where the equations are regular it is below 1e-6.
-    assert max((scaled[name] - expected[name]).abs().max() for name in expected) > 100 * 1e-6
+    # Which scale moves it most depends on the processor.
+    scaled = [museval_v4(scale * references, scale * estimates, rate, rate) for scale in (0.7, 0.3, 0.9)]
+    assert max((moved[name] - expected[name]).abs().max() for moved in scaled for name in expected) > MUSEVAL_DB
     torch.testing.assert_close(found.sdr, expected["sdr"], atol=1e-9, rtol=0)  # no filter enters here
 
 
