@@ -24,6 +24,7 @@ from sepgan.data.augment.augmenter import Augmenter
 from sepgan.data.augment.drawing import Drawn
 from sepgan.data.augment.filters import Band, Room
 from sepgan.data.augment.warp import Warp
+from sepgan.evaluation.metrics import global_sdr
 from sepgan.recipe import AugmentationRecipe
 from sepgan.separation.api import Separator
 
@@ -65,9 +66,9 @@ def measure(separator: Separator, data: Path, stem: str) -> dict[str, tuple[floa
             changed = changed * (_rms(wanted) / max(_rms(changed), 1e-9))
             estimate = separator.separate(changed + rest, RATE)[stem]
             energy = float(np.square(changed, dtype=np.float64).sum())
-            error = float(np.square(estimate - changed, dtype=np.float64).sum())
             kept = float((estimate * changed).sum(dtype=np.float64)) / energy
-            found[name].append((kept, 10 * float(np.log10(energy / max(error, 1e-12)))))
+            sdr = global_sdr(torch.from_numpy(changed)[None], torch.from_numpy(estimate)[None])
+            found[name].append((kept, float(sdr)))
     return {
         name: (float(np.mean([a for a, _ in all_])), float(np.mean([b for _, b in all_])))
         for name, all_ in found.items()
@@ -91,7 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stem", default="vocals")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    results = {model: measure(Separator.load(model), options.data, options.stem) for model in options.model}
+    for folder in ("stems/valid", "pairs/valid"):
+        if not (options.data / folder).is_dir():
+            parser.error(f"--data: '{options.data}' must hold {folder}, as data/README.md lays it out")
+    if next(songs(options.data, options.stem), None) is None:
+        parser.error(f"--stem: no song below '{options.data}' has '{options.stem}'")
+    separators = {model: Separator.load(model) for model in options.model}
+    for model, separator in separators.items():
+        if options.stem not in separator.stems:
+            parser.error(f"--stem: '{options.stem}' must be a stem of '{model}': {', '.join(separator.stems)}")
+    results = {model: measure(separator, options.data, options.stem) for model, separator in separators.items()}
     if options.json:
         print(json.dumps(results))
         return

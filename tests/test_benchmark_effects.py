@@ -13,6 +13,8 @@ from tests import synth
 class Share:
     """Gives back a share of the mixture as vocals."""
 
+    stems = ("vocals", "other")
+
     def __init__(self, share: float) -> None:
         self.share = share
 
@@ -47,7 +49,6 @@ def test_what_is_kept_of_a_stem_is_told(data: Path, share: float, sdr_db: float)
 
 
 def test_the_loudest_part_is_taken_and_songs_without_the_stem_left_out(data: Path) -> None:
-    (data / "stems/valid/b/vocals.wav").unlink(missing_ok=True)
     assert [wanted.shape for wanted, _ in effects.songs(data, "vocals")] == [(1, 3 * effects.RATE)] * 2
     late = np.concatenate((np.zeros((1, 4 * effects.RATE)), np.full((1, 9 * effects.RATE), 0.1)), 1).astype(np.float32)
     for stem in ("vocals", "other"):
@@ -67,3 +68,26 @@ def test_the_command_compares_models(
     assert "| a hall of 2.5 s, -4 dB | 0.50, 6.0 | 0.25, 2.5 |" in capsys.readouterr().out
     effects.main([*where, "--json"])
     assert json.loads(capsys.readouterr().out)["0.25"]["telephone"][0] == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stem", "root", "message"),
+    [
+        ("drums", "", "--stem: 'drums' must be a stem of '0.5': vocals, other"),
+        ("harp", "", "has 'harp'"),
+        ("vocals", "stems", "must hold stems/valid"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stem: str,
+    root: str,
+    message: str,
+) -> None:
+    monkeypatch.setattr("sepgan.separation.api.Separator.load", lambda model: Share(float(model)))
+    with pytest.raises(SystemExit) as ended:
+        effects.main(["--data", str(data / root), "--model", "0.5", "--stem", stem])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
