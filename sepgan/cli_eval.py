@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sepgan.cli_options import Device, ProgressStyle, find_device, load, names, parse_weighted, set_threads
+from sepgan.cli_options import Device, ProgressStyle, find_device, load_engine, names, parse_weighted, set_threads
+from sepgan.cli_separate_options import Repetition, Shifts, WienerIterations
 from sepgan.console import Reporter, Style
 from sepgan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from sepgan.engine import EngineOptions
     from sepgan.evaluation.evaluate import Progress
     from sepgan.evaluation.frechet import Embedder
     from sepgan.evaluation.gate import Baseline, Condition
-    from sepgan.evaluation.material import Model
     from sepgan.evaluation.metrics import SilenceRule
     from sepgan.evaluation.museval_json import MusevalTrack
     from sepgan.evaluation.options import Options
     from sepgan.evaluation.report import Report
     from sepgan.evaluation.sisec import Table
     from sepgan.evaluation.statistics import Method
-    from sepgan.separator import Separator
 
 GATE_FAILED = 1
 
@@ -114,6 +114,9 @@ def evaluate(
     silence: Silence = "reference",
     oracle: Oracle = True,
     html: Html = True,
+    shifts: Shifts = 0,
+    wiener: WienerIterations = 0,
+    repetition: Repetition = 0,
     device: Device = "auto",
     progress: ProgressStyle = Style.AUTO,
 ) -> None:
@@ -121,9 +124,11 @@ def evaluate(
 
     With several estimates or models, every pair is compared. With `--museval-json` alone, no audio is needed.
     """
+    from sepgan.engine import EngineOptions
     from sepgan.evaluation.options import Options
 
     set_threads()
+    engine = EngineOptions(shifts=shifts, wiener=wiener, repetition=repetition)
     # Everything that a user may have mistyped is read before the work begins.
     conditions, stored = _gate(fail_if or (), baseline)
     options = Options(
@@ -149,6 +154,7 @@ def evaluate(
             names(stems) if stems else None,
             ignore_extra,
             device,
+            engine,
             options,
             lambda done, total, track: reporter.advance("scoring", done, total),
         )
@@ -228,6 +234,7 @@ def _evaluate(
     stems: Sequence[str] | None,
     ignore_extra: bool,
     device: str,
+    engine: EngineOptions,
     options: Options,
     progress: Progress,
 ) -> Report:
@@ -246,7 +253,7 @@ def _evaluate(
         from sepgan.recipe import SourceRecipe
 
         tracks = scan(SourceRecipe(kind=dataset, root=str(root), split=split, include=include), {str(root): root})
-        separators = {name: _load(model, device) for name, model in models.items()}
+        separators = {name: load_engine(_members(model), device, engine) for name, model in models.items()}
         return evaluate_tracks(separators, tracks, out, stems=stems, options=options, progress=progress)
     if options.others and not of_folders and not of_models:
         return evaluate_published(out, options=options)
@@ -280,17 +287,6 @@ def _named(
 def _members(model: str) -> list[tuple[str, float]]:
     """A model, or those of an ensemble, with their weights."""
     return [(model, 1.0)] if Path(model).exists() else [parse_weighted(text) for text in names(model)]
-
-
-def _load(model: str, device: str) -> Model:
-    from sepgan.engine import Engine
-    from sepgan.ensemble import Ensemble
-
-    members = _members(model)
-    separators: list[Separator] = [load(name, device) for name, _ in members]
-    if len(separators) == 1:
-        return separators[0]
-    return Ensemble([Engine(separator) for separator in separators], [weight for _, weight in members])
 
 
 def _model_name(model: str) -> str:

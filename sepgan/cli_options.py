@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sepgan.console import Style
 from sepgan.errors import UsageError
+
+if TYPE_CHECKING:
+    from sepgan.engine import Engine, EngineOptions
+    from sepgan.ensemble import Ensemble
 
 Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:1 or mps.")]
 ProgressStyle = Annotated[
@@ -34,6 +38,25 @@ def load(model: str, device: str) -> Any:
 
     set_threads()
     return Separator.load(model, find_device(device))
+
+
+def load_engine(weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions) -> Engine | Ensemble:
+    """Load one model or several, and make them ready to run.
+
+    Args:
+        weighted: Models and their weights; the weight of a single one does not matter.
+        device: As the user gave it.
+        options: How to run them.
+
+    Raises:
+        CheckpointError: A model is missing, or cannot be read.
+        UsageError: The device is unknown or not there, or the models do not go together.
+    """
+    from sepgan.engine import Engine
+    from sepgan.ensemble import Ensemble
+
+    engines = [Engine(load(name, device), options) for name, _ in weighted]
+    return engines[0] if len(engines) == 1 else Ensemble(engines, [weight for _, weight in weighted])
 
 
 def find_device(name: str) -> str:

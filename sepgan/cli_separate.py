@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sepgan.cli_options import Device, Model, ProgressStyle, load, names, parse_weighted
+from sepgan.cli_options import Device, Model, ProgressStyle, load_engine, names, parse_weighted
 from sepgan.cli_separate_options import (
     Aggregates,
     Batch,
@@ -30,6 +30,7 @@ from sepgan.cli_separate_options import (
     Overlap,
     Overwrite,
     Precision,
+    Repetition,
     Residual,
     Segment,
     Shifts,
@@ -49,7 +50,6 @@ from sepgan.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sepgan.engine import EngineOptions
     from sepgan.separation import SeparationOptions, SeparationResult, SeparationSummary, Song
     from sepgan.separation.batch import Outcome
     from sepgan.separation.workers import Stop
@@ -82,6 +82,7 @@ def separate(
     batch: Batch = None,
     shifts: Shifts = 0,
     wiener: WienerIterations = 0,
+    repetition: Repetition = 0,
     ensemble: MoreModels = None,
     jobs: Jobs = 1,
     dry_run: DryRun = False,
@@ -97,13 +98,17 @@ def separate(
         raise typer.Exit(_verify(inputs, model, device, progress))
     from sepgan.engine import EngineOptions
     from sepgan.separation import SeparationOptions
+    from sepgan.separation.freed_memory import keep_freed_memory
 
+    keep_freed_memory()
     subtype = _subtype(float32, int24, int16)
     if duration == 0:
         raise UsageError("--duration 0 leaves nothing to separate: give more than 0 seconds")
     piped_in, piped_out = "-" in inputs, str(out) == "-"
     songs = _songs(inputs, out, progress, named=dry_run or skip_existing)
-    engine_options = EngineOptions(precision=precision, batch=batch, shifts=shifts, wiener=wiener)
+    engine_options = EngineOptions(
+        precision=precision, batch=batch, shifts=shifts, wiener=wiener, repetition=repetition
+    )
     weighted = [(model, 1.0), *(parse_weighted(text) for text in names(ensemble or ""))]
     separator = load_engine(weighted, device, engine_options)
     model = ",".join(name for name, _ in weighted)
@@ -156,23 +161,6 @@ def _songs(inputs: Sequence[str], out: Path, progress: Style, named: bool) -> li
     if (piped_in or piped_out) and named:
         raise UsageError("--dry-run and --skip-existing need files on both sides: give them names")
     return songs
-
-
-def load_engine(weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions) -> Any:
-    """Load one model or several, and make them ready to run.
-
-    Args:
-        weighted: models and their weights; weights of a single one do not matter.
-        device: as the user gave it.
-        options: how to run them.
-    """
-    from sepgan.engine import Engine
-    from sepgan.ensemble import Ensemble
-    from sepgan.separation.freed_memory import keep_freed_memory
-
-    keep_freed_memory()
-    engines = [Engine(load(name, device), options) for name, _ in weighted]
-    return engines[0] if len(engines) == 1 else Ensemble(engines, [weight for _, weight in weighted])
 
 
 def share_threads(jobs: int) -> None:
@@ -295,9 +283,11 @@ def _verify(manifests: Sequence[str], model: str, device: str, progress: Style) 
     import torch
 
     from sepgan.engine import EngineOptions
+    from sepgan.separation.freed_memory import keep_freed_memory
     from sepgan.separation.manifest import read_manifest
     from sepgan.separation.verify import verify
 
+    keep_freed_memory()
     different = 0
     with Reporter(progress) as reporter:
         for path in manifests:

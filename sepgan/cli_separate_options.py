@@ -68,6 +68,14 @@ Shifts = Annotated[int, typer.Option(min=0, help="Average so many shifted runs."
 WienerIterations = Annotated[
     int, typer.Option(min=0, help="Iterations of the multichannel Wiener filter.", rich_help_panel=_ENGINE)
 ]
+Repetition = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Passes that average drums, bass and the like over similar moments; 2 are good.",
+        rich_help_panel=_ENGINE,
+    ),
+]
 MoreModels = Annotated[
     str | None,
     typer.Option(help="More models to average with, such as other.safetensors:0.5,third.", rich_help_panel=_ENGINE),

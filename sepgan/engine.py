@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import OutOfMemoryError, UsageError
 from sepgan.frontend import FRAMES_AT_ONCE, OverlapAdd
 from sepgan.models.graph import Graph
+from sepgan.repetition import Grid, average_repetitions
 from sepgan.separator import Separator
 from sepgan.streaming import NO_CONTEXT, Context, Segmenting
 from sepgan.wiener import wiener
@@ -45,6 +46,7 @@ class EngineOptions:
         batch: segments at once; None for one on a CPU, and what fits the memory of a GPU (not measured on a GPU yet).
         shifts: how many randomly shifted copies of the mixture are separated and averaged; 0 for the mixture as it is.
         wiener: iterations of the multichannel Wiener filter.
+        repetition: passes that average all stems but vocals over similar moments of a segment.
         seed: of the shifts.
 
     Raises:
@@ -55,14 +57,24 @@ class EngineOptions:
     batch: int | None = None
     shifts: int = 0
     wiener: int = 0
+    repetition: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:  # noqa: D105
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision '{self.precision}' is unknown: choose one of {', '.join(PRECISIONS)}")
-        for name, value, least in (("batch", self.batch, 1), ("shifts", self.shifts, 0), ("wiener", self.wiener, 0)):
+        for name, least in (("batch", 1), ("shifts", 0), ("wiener", 0), ("repetition", 0)):
+            value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, got {value}")
+
+    def changed(self) -> dict[str, str | int | None]:
+        """What is not as it is by default, by name."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
 
 
 DEFAULTS = EngineOptions()
@@ -93,6 +105,7 @@ class Engine:
         self.residual_stem = separator.residual_stem
         self.precision_error_db: float | None = None
         self.device = separator.stft.window.device
+        self._repeating = [number for number, stem in enumerate(self.stems) if stem != "vocals"]  # words differ
         self._most: int | None = None  # items at once, once memory has run out
         draws = torch.Generator().manual_seed(options.seed)
         self._longest_shift = round(MAX_SHIFT_S * self.sample_rate)
@@ -157,7 +170,7 @@ class Engine:
             mixture: `[B, C, T]`, anywhere.
             groups: The stems that each output is the sum of; None for every stem alone.
             layout: Which channels the network sees together; None for the pair of a stereo mixture and a stereo
-                network, else each channel alone. The Wiener filter sees all channels.
+                network, else each channel alone. The Wiener filter sees all channels, and so do repetitions.
 
         Returns:
             `[B, len(groups), C, T]`, float32, in the memory of the CPU.
@@ -249,7 +262,7 @@ class Engine:
 
     def _at_once(self, layout: list[list[int]]) -> list[list[list[int]]]:
         """Sort groups of channels into those that are separated at once: one on a CPU, to save memory."""
-        if self.options.wiener or self.device.type != "cpu":
+        if self.options.wiener or self.options.repetition or self.device.type != "cpu":
             return [layout]
         return [[group] for group in layout]
 
@@ -258,7 +271,11 @@ class Engine:
     ) -> Tensor:
         stft = self.separator.stft
         spectrum = stft.frames(mixture.to(self.device, non_blocking=True))  # [B, C, N, F]
-        masks = self._masks(spectrum, layout, precision)
+        seen = self.separator.seen(spectrum.mT)  # [B, C, bands, N]
+        masks = self._masks(seen, layout, precision)
+        if self.options.repetition:
+            average_repetitions(masks, seen, self._repeating, self.options.repetition, self._grid())
+        del seen
         batch, channels, frames = spectrum.shape[:3]
         canvas = OverlapAdd(stft, (batch, len(wanted), channels), frames)
         if self.options.wiener:
@@ -280,13 +297,16 @@ class Engine:
         for output, group in enumerate(wanted):
             canvas.add(stems[:, group].sum(1), 0, (slice(None), output))
 
-    def _masks(self, spectrum: Tensor, layout: list[list[int]], precision: str) -> Tensor:
-        """Return masks `[B, S, C, bands, N]` for `[B, C, N, F]`, each group of channels seen by itself."""
-        seen = self.separator.seen(spectrum.mT)  # [B, C, bands, N]
+    def _grid(self) -> Grid:
+        bands = self.separator.bands.centres_hz(self.sample_rate)
+        return Grid(bands, self.sample_rate / self.separator.stft.hop_length)
+
+    def _masks(self, seen: Tensor, layout: list[list[int]], precision: str) -> Tensor:
+        """Return masks `[B, S, C, bands, N]` for `[B, C, bands, N]`, each group of channels seen by itself."""
         width = self.separator.recipe.generator.channels
         if layout == [list(range(width))]:
             return self._network(seen, precision)
-        batch, channels = spectrum.shape[:2]
+        batch, channels = seen.shape[:2]
         masks: Tensor = seen.new_empty(batch, len(self.stems), channels, *seen.shape[2:])
         for size in sorted({len(group) for group in layout}):
             groups = [group for group in layout if len(group) == size]

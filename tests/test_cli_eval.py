@@ -97,6 +97,19 @@ def test_an_ensemble_is_scored_as_one_system(tmp_path: Path) -> None:
     assert not (tmp_path / "none" / "scores.json").exists()
 
 
+def test_a_model_is_scored_as_it_is_run(tmp_path: Path) -> None:
+    tree = synth.folder_tree(tmp_path / "data", {"valid": {"song": synth.STEMS}}, duration_s=1.0)
+    source = ("--model", "default", "--dataset", "folder", "--root", tree, "--split", "valid", "--stems", "drums")
+    details, scores = {}, {}
+    for name, more in {"plain": (), "run": ("--repetition", "2", "--shifts", "1")}.items():
+        assert run(*source, "--out", tmp_path / name, *more, *FEW) == 0
+        system = json.loads((tmp_path / name / "scores.json").read_text())["systems"][0]
+        details[name], scores[name] = system["details"], usdr(tmp_path / name, "default", "drums")
+    assert details["run"] == {**details["plain"], "repetition": "2", "shifts": "1"}
+    assert scores["run"] != pytest.approx(scores["plain"], abs=1e-3)
+    assert run(*source, "--out", tmp_path / "none", "--repetition", "-1", *FEW) == UsageError.exit_code
+
+
 def test_the_gate_ends_with_its_own_code(true: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ours = ("--references", true, "--estimates", f"ours={true.parent / 'a'}")
     worse = ("--references", true, "--estimates", f"ours={true.parent / 'b'}")

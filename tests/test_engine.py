@@ -17,6 +17,7 @@ from sepgan.recipe import from_dict
 from sepgan.separator import Separator
 
 SAME_DB = -100.0  # one computation in another order
+TIES_DB = -50.0  # in noise, frames are as much alike as others up to rounding, which then decides
 NULL_DB = -100.0  # energy of (sum of stems - mixture), relative to the mixture
 
 LINEAR = {"n_fft": 512, "hop_length": 128, "bins": 100}
@@ -127,6 +128,28 @@ def test_wiener_filtered_stems_sum_to_the_mixture(channels: int) -> None:
     assert error_db(stems[:, [1]] + stems[:, [3]], pair) <= SAME_DB
 
 
+@pytest.mark.parametrize("frontend", [LINEAR, MEL], ids=["linear", "mel"])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_repetitions_are_averaged_for_all_but_vocals(frontend: dict[str, int], channels: int) -> None:
+    separator = make(frontend=frontend, generator={"widths": [8, 12], "head_width": 8, "channels": 1})
+    mixture = noise(2, channels, 20000)
+    plain, engine = exact(separator, mixture), Engine(separator, EngineOptions(repetition=2))
+    stems = engine(mixture)
+    assert error_db(mixture, stems.sum(1)) <= NULL_DB
+    for number, stem in enumerate(separator.stems):
+        same = error_db(plain[:, number], stems[:, number]) <= SAME_DB
+        assert same == (stem == "vocals"), stem
+    pair = engine.separate(mixture, [("bass", "vocals")])
+    assert error_db(stems[:, [1]] + stems[:, [3]], pair) <= SAME_DB
+    assert error_db(stems.flip(2), engine(mixture.flip(1))) <= TIES_DB
+    assert error_db(stems, torch.cat([engine(item[None]) for item in mixture])) <= TIES_DB
+
+
+def test_repetitions_of_vocals_and_the_rest_change_nothing() -> None:
+    separator, mixture = make(stems=["vocals", "accompaniment"]), noise(1, 2, 9000)
+    assert error_db(exact(separator, mixture), Engine(separator, EngineOptions(repetition=3))(mixture)) <= SAME_DB
+
+
 def test_memory_that_runs_out_makes_batches_smaller(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,6 +203,7 @@ def test_other_errors_pass(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"shifts": -1}, "shifts must be at least 0, got -1"),
         ({"wiener": -2}, "wiener must be at least 0, got -2"),
+        ({"repetition": -1}, "repetition must be at least 0, got -1"),
     ],
 )
 def test_options_out_of_range_are_refused(keys: dict[str, Any], message: str) -> None:

@@ -171,6 +171,12 @@ def test_the_wiener_filter_depends_on_the_segment() -> None:
     assert engine.segment <= 10 * 8000
 
 
+def test_segments_with_repetitions_are_as_long_as_without() -> None:
+    """The more is heard at once, the more is alike; what the network gives is that of the whole song as before."""
+    plain, engine = Engine(make("classic")), Engine(make("classic"), EngineOptions(repetition=1))
+    assert (engine.segment, engine.context) == (plain.segment, plain.context)
+
+
 def test_the_bundled_model_gives_the_same_in_many_segments() -> None:
     engine = Engine(Separator.load("default"))
     segment, _ = shortest(engine)

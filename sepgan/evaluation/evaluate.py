@@ -279,6 +279,8 @@ def _details(separator: Model) -> dict[str, str]:
         details["licence"] = "; ".join(dict.fromkeys(header.licence for header in headers))
     if isinstance(separator, Ensemble):
         details["weights"] = ", ".join(f"{weight:g}" for weight in separator.weights)
+    if not isinstance(separator, Separator):
+        details |= {name: str(value) for name, value in separator.options.changed().items()}
     return details
 
 

@@ -32,7 +32,7 @@ class Material:
 
 
 Load = Callable[[], Material]
-Model = Separator | Ensemble
+Model = Separator | Engine | Ensemble
 
 
 def file_loader(by_system: Mapping[str, Pair], tolerance_db: float = MIXTURE_TOLERANCE_DB) -> Load:

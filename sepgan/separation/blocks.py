@@ -71,6 +71,8 @@ def engine_options(model: Model) -> dict[str, Any]:
     options = getattr(model, "options", None)
     plain = {} if options is None else asdict(options)
     plain.pop("batch", None)  # how many segments at once changes no more than rounding
+    if not plain.get("repetition"):
+        plain.pop("repetition", None)  # manifests that are older than this option mean the same
     weights = getattr(model, "weights", None)
     return plain if weights is None else {**plain, "weights": list(weights)}
 

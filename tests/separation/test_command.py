@@ -66,6 +66,25 @@ def test_a_dry_run_tells_what_would_fail_and_what_is_done(
     assert run("separate", song, *wanted, "--dry-run") == 2  # its files exist
 
 
+def test_repetitions_null_and_are_verified(
+    tmp_path: Path, model: Path, song: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, manifests = {}, {}
+    for name, more in {"plain": (), "averaged": ("--repetition", "2")}.items():
+        assert run("separate", song, "--out", tmp_path / name, "--model", model, "--float32", *more) == 0
+        folder = tmp_path / name / "song"
+        made[name] = {stem: audio.read(folder / f"{stem}.wav")[0] for stem in STEMS}
+        assert dbfs(sum(made[name].values()) - audio.read(song)[0]) <= NULL_DBFS
+        manifests[name] = json.loads((folder / "manifest.json").read_text())["options"]["engine"]
+    for stem in STEMS:
+        assert (dbfs(made["averaged"][stem] - made["plain"][stem]) > -80) == (stem != "vocals")
+    assert manifests["averaged"] == {**manifests["plain"], "repetition": 2}, "and older manifests mean what they meant"
+    capsys.readouterr()
+    paths = [tmp_path / name / "song" / "manifest.json" for name in made]
+    assert run("separate", "--verify", *paths) == 0
+    assert capsys.readouterr().err.count("all 4 files are equal byte for byte") == 2
+
+
 def test_an_ensemble_with_the_wiener_filter_nulls_and_is_verified(
     tmp_path: Path, model: Path, song: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,143 @@
+"""Averages over similar moments: what they are by hand, what must hold of them, and that they are worth taking."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sepgan import repetition
+from sepgan.repetition import APART_S, FALL, NEIGHBOURS, Grid, average_repetitions
+
+FRAMES_PER_S = 43.0
+BANDS = 40
+GRID = Grid(torch.linspace(0, 8000, BANDS), FRAMES_PER_S)
+SUM_ERROR = 1e-5  # of masks that sum to one
+NEARER_DB = 1.0  # at least, for half of what is averaged here is noise
+BY_HAND = 1e-4  # of masks; single precision, and the sums in another order
+
+
+def guess(channels: int = 2, frames: int = 60, stems: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Masks `[1, S, C, K, N]` that sum to one, and magnitudes `[1, C, K, N]`."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.softmax(2 * torch.randn(1, stems, channels, BANDS, frames, generator=generator), dim=1)
+    return masks, torch.rand(1, channels, BANDS, frames, generator=generator)
+
+
+def averaged(masks: Tensor, seen: Tensor, stems: Sequence[int] = (0, 1, 2), passes: int = 2) -> Tensor:
+    after = masks.clone()
+    average_repetitions(after, seen, stems, passes, GRID)
+    return after
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("passes", [1, 3])
+def test_sums_and_other_stems_stay(channels: int, passes: int) -> None:
+    masks, seen = guess(channels)
+    after = averaged(masks, seen, passes=passes)
+    assert float((after.sum(1) - 1).abs().max()) <= SUM_ERROR
+    assert torch.equal(after[:, 3], masks[:, 3])
+    assert bool((after >= 0).all())
+    assert float((after[:, :3] - masks[:, :3]).abs().max()) > 0.1
+
+
+def test_complex_masks_keep_their_sum() -> None:
+    masks, seen = guess()
+    turned = masks * torch.exp(1j * torch.randn(masks.shape, generator=torch.Generator().manual_seed(1)))
+    turned[:, 0] += 1 - turned.sum(1)
+    after = averaged(turned, seen * torch.exp(1j * seen))
+    assert float((after.sum(1) - 1).abs().max()) <= SUM_ERROR
+    assert float((after - turned).abs().max()) > 0.1
+
+
+def test_real_masks_do_the_same_as_complex_ones() -> None:
+    masks, seen = guess()
+    after = averaged(masks.to(torch.complex64), seen.to(torch.complex64))
+    assert float(after.imag.abs().max()) == 0.0
+    assert float((after.real - averaged(masks, seen)).abs().max()) <= BY_HAND
+
+
+def test_nothing_to_do_changes_nothing() -> None:
+    masks, seen = guess()
+    assert torch.equal(averaged(masks, seen, passes=0), masks)
+    assert torch.equal(averaged(masks, seen, stems=(1,)), masks)
+    assert torch.equal(averaged(masks, seen, stems=()), masks)
+
+
+def test_one_pass_by_hand() -> None:
+    masks, seen = guess(channels=2, frames=40)
+    levels = [(masks[0, stem] * seen[0]).square().sum(0).sqrt().T.numpy() for stem in (0, 1)]  # [N, K]
+    pools = repetition._pools(GRID.centres_hz).numpy()
+    before, after, apart = round(0.07 * FRAMES_PER_S), round(0.12 * FRAMES_PER_S), round(APART_S * FRAMES_PER_S)
+    means = []
+    for level in levels:
+        pooled = np.pad(np.sqrt(level @ pools.T), ((before, after), (0, 0)))
+        around = np.stack([pooled[frame : frame + before + 1 + after].ravel() for frame in range(40)])
+        norms = np.linalg.norm(around, axis=1, keepdims=True)
+        around /= norms + 1e-3 * np.sort(norms.ravel())[19]  # torch takes the lower one of two in the middle
+        mean = np.empty_like(level)
+        for frame in range(40):
+            alike = {other: around[frame] @ around[other] for other in range(40) if abs(other - frame) >= apart}
+            best = sorted(alike, key=lambda other: alike[other], reverse=True)[:NEIGHBOURS]
+            weights = np.exp(FALL * (np.array([alike[other] for other in best]) - 1))
+            share = weights.mean()
+            mean[frame] = share * (weights @ level[best]) / weights.sum() + (1 - share) * level[frame]
+        means.append(mean)
+    floor = 1e-6 * max(level.max() for level in levels)
+    kept = (levels[0] + levels[1] + floor) / (means[0] + means[1] + floor)
+    gains = [((mean * kept + floor) / (level + floor)).T for mean, level in zip(means, levels, strict=True)]
+    gained = [masks[0, stem].numpy() * gain for stem, gain in enumerate(gains)]
+    common = masks[0, :2].sum(0).numpy() / (gained[0] + gained[1])
+    found = averaged(masks, seen, stems=(0, 1), passes=1)
+    for stem in (0, 1):
+        assert np.abs(found[0, stem].numpy() - gained[stem] * common).max() <= BY_HAND
+
+
+def test_a_beat_that_returns_is_nearer_the_truth() -> None:
+    """Drums repeat beside a part that does not, and masks are wrong in another way each time."""
+    generator = torch.Generator().manual_seed(3)
+    beat = torch.rand(BANDS, 20, generator=generator) * torch.exp(-torch.arange(20) / 4)
+    drums = beat.repeat(1, 12)[None, None]  # [1, 1, K, N]
+    line = torch.rand(1, 1, BANDS, 240, generator=generator)
+    seen = drums + line
+    truth = torch.stack([drums / seen, line / seen], dim=1)
+    wrong = 0.8 * torch.randn(truth[:, :1].shape, generator=generator)
+    guessed = torch.sigmoid(torch.logit(truth[:, :1]) + wrong)
+    masks = torch.cat([guessed, 1 - guessed], dim=1)
+
+    def error_db(found: Tensor) -> float:
+        difference = (found[:, 0] - truth[:, 0]) * seen
+        return float(10 * torch.log10(difference.square().sum() / drums.square().sum()))
+
+    assert error_db(averaged(masks, seen, stems=(0, 1))) < error_db(masks) - NEARER_DB
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 12])
+def test_short_and_silent_music_is_finite(frames: int) -> None:
+    masks, seen = guess(frames=frames)
+    for level in (0.0, 1e-20, 1.0, 1e6):
+        after = averaged(masks, level * seen)
+        assert bool(after.isfinite().all())
+        assert float((after.sum(1) - 1).abs().max()) <= SUM_ERROR
+    changed = float((averaged(masks, seen) - masks).abs().max())
+    assert (changed <= SUM_ERROR) == (frames <= round(APART_S * FRAMES_PER_S)), "no two frames are apart"
+
+
+def test_level_does_not_matter() -> None:
+    masks, seen = guess()
+    assert float((averaged(masks, seen) - averaged(masks, 1000 * seen)).abs().max()) <= BY_HAND
+
+
+def test_how_much_is_held_at_once_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks, seen = guess()
+    wanted = averaged(masks, seen)
+    monkeypatch.setattr(repetition, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(repetition, "BANDS_AT_ONCE", 3)
+    assert float((averaged(masks, seen) - wanted).abs().max()) <= BY_HAND
+
+
+def test_items_of_a_batch_do_not_know_of_each_other() -> None:
+    first, second = guess(seed=1), guess(seed=2)
+    together = averaged(torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]]))
+    assert float((together - torch.cat([averaged(*first), averaged(*second)])).abs().max()) <= BY_HAND
