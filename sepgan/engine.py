@@ -46,7 +46,7 @@ class EngineOptions:
         batch: segments at once; None for one on a CPU, and what fits the memory of a GPU (not measured on a GPU yet).
         shifts: how many randomly shifted copies of the mixture are separated and averaged; 0 for the mixture as it is.
         wiener: iterations of the multichannel Wiener filter.
-        repetition: passes that average all stems but vocals over similar moments of a segment.
+        repetition: passes that average all stems but vocals over similar moments of a segment, and divide it anew.
         seed: of the shifts.
 
     Raises:

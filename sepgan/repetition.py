@@ -41,30 +41,33 @@ class Grid:
 
 
 def average_repetitions(masks: Tensor, seen: Tensor, stems: Sequence[int], passes: int, grid: Grid) -> None:
-    """Divide anew what some stems have in common, each by the mean of its similar moments.
+    """Divide the mixture anew, with some stems by the means of their similar moments and the others as they are.
 
     Args:
-        masks: Real or complex, `[B, S, C, K, N]`; changed in place. The sum over `stems` stays, up to rounding.
+        masks: Real or complex, `[B, S, C, K, N]`; changed in place. Their sum over S stays, up to rounding.
         seen: What they are masks of, complex or its magnitudes, `[B, C, K, N]`.
-        stems: Numbers of those that are averaged; the others stay. With fewer than two nothing can be divided.
-        passes: How often; neighbours are found once, for one more pass reaches their neighbours.
+        stems: Numbers of those that are averaged. What their means leave over, or lack, all stems share by size.
+        passes: How often; neighbours are found once, for one more pass reaches their neighbours. From the second on the
+            averaged stems share among themselves: the others have had their due, and more of it would be too much.
         grid: Of the last two axes.
     """
-    if passes == 0 or len(stems) < 2:
+    if passes == 0 or not stems:
         return
     pools = _pools(grid.centres_hz.to(masks.device))
     for item, whole in zip(masks, seen, strict=True):
-        parts = [item[stem] for stem in stems]  # [C, K, N]
-        first = [_level(part, whole) for part in parts]
-        near = [_neighbours(level @ pools.T, grid.frames_per_s) for level in first]
-        levels, floor = first, _floor(first)
+        first = [_level(part, whole) for part in item]
+        near = {stem: _neighbours(first[stem] @ pools.T, grid.frames_per_s) for stem in stems}
+        levels, floor = list(first), _floor(first)
+        sharing: Sequence[int] = range(len(first))
         for _ in range(passes):
-            means = [_mean(level, *at) for level, at in zip(levels, near, strict=True)]
-            kept = (_total(levels) + floor) / (_total(means) + floor)
-            levels = [mean * kept for mean in means]
+            means = [_mean(levels[stem], *near[stem]) if stem in near else levels[stem] for stem in sharing]
+            kept = (_total([levels[stem] for stem in sharing]) + floor) / (_total(means) + floor)
+            for stem, mean in zip(sharing, means, strict=True):
+                levels[stem] = mean * kept
+            sharing = stems
         gains = [(level + floor) / (before + floor) for level, before in zip(levels, first, strict=True)]
         most = torch.stack(gains).amax(0)
-        _divide(parts, [(gain / most).T for gain in gains])  # large ones would leave nothing exact of the sum
+        _divide(item, [(gain / most).T for gain in gains])  # large ones would leave nothing exact of the sum
 
 
 def _level(masks: Tensor, seen: Tensor) -> Tensor:
@@ -80,8 +83,8 @@ def _floor(levels: Sequence[Tensor]) -> Tensor:
     return 1e-6 * torch.stack([level.amax() for level in levels]).amax() + _NOTHING
 
 
-def _divide(parts: Sequence[Tensor], gains: Sequence[Tensor]) -> None:
-    """Multiply masks `[C, K, N]` in place by gains `[K, N]`, and keep their sum."""
+def _divide(parts: Tensor, gains: Sequence[Tensor]) -> None:
+    """Multiply masks `[S, C, K, N]` in place, each by its gain `[K, N]`, and keep their sum."""
     for bands in _some(parts[0].shape[-2]):
         some = [part[:, bands] for part in parts]
         rest = _total(some)

@@ -130,24 +130,27 @@ def test_wiener_filtered_stems_sum_to_the_mixture(channels: int) -> None:
 
 @pytest.mark.parametrize("frontend", [LINEAR, MEL], ids=["linear", "mel"])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_repetitions_are_averaged_for_all_but_vocals(frontend: dict[str, int], channels: int) -> None:
+def test_stems_that_are_averaged_over_repetitions_sum_to_the_mixture(frontend: dict[str, int], channels: int) -> None:
     separator = make(frontend=frontend, generator={"widths": [8, 12], "head_width": 8, "channels": 1})
     mixture = noise(2, channels, 20000)
     plain, engine = exact(separator, mixture), Engine(separator, EngineOptions(repetition=2))
     stems = engine(mixture)
     assert error_db(mixture, stems.sum(1)) <= NULL_DB
-    for number, stem in enumerate(separator.stems):
-        same = error_db(plain[:, number], stems[:, number]) <= SAME_DB
-        assert same == (stem == "vocals"), stem
+    assert error_db(plain, stems) > -60.0
     pair = engine.separate(mixture, [("bass", "vocals")])
     assert error_db(stems[:, [1]] + stems[:, [3]], pair) <= SAME_DB
     assert error_db(stems.flip(2), engine(mixture.flip(1))) <= TIES_DB
     assert error_db(stems, torch.cat([engine(item[None]) for item in mixture])) <= TIES_DB
 
 
-def test_repetitions_of_vocals_and_the_rest_change_nothing() -> None:
-    separator, mixture = make(stems=["vocals", "accompaniment"]), noise(1, 2, 9000)
-    assert error_db(exact(separator, mixture), Engine(separator, EngineOptions(repetition=3))(mixture)) <= SAME_DB
+def test_all_but_vocals_are_averaged() -> None:
+    """A model of vocals has nothing that is, and one of vocals and the rest has: more than a change of names."""
+    changed = {}
+    for names in (["vocals", "accompaniment"], ["voice", "accompaniment"]):
+        separator, mixture = make(stems=names), noise(1, 2, 9000)
+        changed[names[0]] = Engine(separator, EngineOptions(repetition=1))(mixture)
+        assert error_db(exact(separator, mixture), changed[names[0]]) > -60.0
+    assert error_db(changed["vocals"], changed["voice"]) > -60.0
 
 
 def test_memory_that_runs_out_makes_batches_smaller(

@@ -77,7 +77,7 @@ def test_repetitions_null_and_are_verified(
         assert dbfs(sum(made[name].values()) - audio.read(song)[0]) <= NULL_DBFS
         manifests[name] = json.loads((folder / "manifest.json").read_text())["options"]["engine"]
     for stem in STEMS:
-        assert (dbfs(made["averaged"][stem] - made["plain"][stem]) > -80) == (stem != "vocals")
+        assert dbfs(made["averaged"][stem] - made["plain"][stem]) > -80
     assert manifests["averaged"] == {**manifests["plain"], "repetition": 2}, "and older manifests mean what they meant"
     capsys.readouterr()
     paths = [tmp_path / name / "song" / "manifest.json" for name in made]
