@@ -65,9 +65,7 @@ def average_repetitions(masks: Tensor, seen: Tensor, stems: Sequence[int], passe
             for stem, mean in zip(sharing, means, strict=True):
                 levels[stem] = mean * kept
             sharing = stems
-        gains = [(level + floor) / (before + floor) for level, before in zip(levels, first, strict=True)]
-        most = torch.stack(gains).amax(0)
-        _divide(item, [(gain / most).T for gain in gains])  # large ones would leave nothing exact of the sum
+        _divide(item, list(zip(levels, first, strict=True)), floor)
 
 
 def _level(masks: Tensor, seen: Tensor) -> Tensor:
@@ -83,19 +81,26 @@ def _floor(levels: Sequence[Tensor]) -> Tensor:
     return 1e-6 * torch.stack([level.amax() for level in levels]).amax() + _NOTHING
 
 
-def _divide(parts: Tensor, gains: Sequence[Tensor]) -> None:
-    """Multiply masks `[S, C, K, N]` in place, each by its gain `[K, N]`, and keep their sum."""
-    for bands in _some(parts[0].shape[-2]):
+def _divide(parts: Tensor, levels: Sequence[tuple[Tensor, Tensor]], floor: Tensor) -> None:
+    """Bring masks `[S, C, K, N]` in place to levels `[N, K]` from those that they had, and keep their sum."""
+    for bands in _some(parts.shape[-2]):
         some = [part[:, bands] for part in parts]
-        rest = _total(some)
+        before = _total(some)
+        gains = [((new[:, bands] + floor) / (old[:, bands] + floor)).T.contiguous() for new, old in levels]
+        most = torch.stack(gains).amax(0)  # what is large would leave nothing exact of the sum
         for part, gain in zip(some, gains, strict=True):
-            part *= gain[bands]
-            rest = rest - part
-        # What the gains leave over, or take too much, by size: for real masks this is a common factor.
+            part *= gain.div_(most)
+        after = _total(some)
+        if not parts.is_complex():  # and none is below zero, so that a factor does
+            factor = before / (after + _NOTHING)
+            for part in some:
+                part *= factor
+            continue
+        # What the gains leave over, or take too much, by size.
         sizes = [part.abs() for part in some]
-        rest = rest / (_total(sizes) + _NOTHING)
+        rest = (before - after) / (_total(sizes) + _NOTHING)
         for part, size in zip(some, sizes, strict=True):
-            part.addcmul_(rest, size.to(rest.dtype))
+            part += rest * size
 
 
 def _total(tensors: Sequence[Tensor]) -> Tensor:
