@@ -20,6 +20,7 @@ FLOORS = {
     "frontend": 1,
     "features": 1,
     "streaming": 1,
+    "repetition": 1,
     "wiener": 1,
     "checkpoint": 1,
     "models": 2,
