@@ -243,6 +243,10 @@ def _evaluate(
 
     dataset, root, split, include = source
     of_folders, of_models = references is not None or bool(estimates), bool(models or dataset or root)
+    if engine.changed() and not models:
+        raise UsageError(
+            "--shifts, --wiener and --repetition say how models are run: name one with --model, or drop them"
+        )
     if references is not None and estimates and not of_models:
         folders = {name: Path(folder) for name, folder in estimates.items()}
         return evaluate_folders(

@@ -50,6 +50,8 @@ from sepgan.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sepgan.engine import Engine, EngineOptions
+    from sepgan.ensemble import Ensemble
     from sepgan.separation import SeparationOptions, SeparationResult, SeparationSummary, Song
     from sepgan.separation.batch import Outcome
     from sepgan.separation.workers import Stop
@@ -98,19 +100,15 @@ def separate(
         raise typer.Exit(_verify(inputs, model, device, progress))
     from sepgan.engine import EngineOptions
     from sepgan.separation import SeparationOptions
-    from sepgan.separation.freed_memory import keep_freed_memory
 
-    keep_freed_memory()
     subtype = _subtype(float32, int24, int16)
     if duration == 0:
         raise UsageError("--duration 0 leaves nothing to separate: give more than 0 seconds")
     piped_in, piped_out = "-" in inputs, str(out) == "-"
     songs = _songs(inputs, out, progress, named=dry_run or skip_existing)
-    engine_options = EngineOptions(
-        precision=precision, batch=batch, shifts=shifts, wiener=wiener, repetition=repetition
-    )
+    engine = EngineOptions(precision=precision, batch=batch, shifts=shifts, wiener=wiener, repetition=repetition)
     weighted = [(model, 1.0), *(parse_weighted(text) for text in names(ensemble or ""))]
-    separator = load_engine(weighted, device, engine_options)
+    separator = _load(weighted, device, engine)
     model = ",".join(name for name, _ in weighted)
     length = separator.excerpt_samples(segment) if segment is not None else separator.segment
     options = SeparationOptions(
@@ -137,7 +135,6 @@ def separate(
         if piped_in or piped_out:
             _separate_piped(separator, songs[0], None if piped_out else out, options, piped_in, model, reporter)
             return
-        share_threads(min(jobs, len(songs)))
         summary = _separate(separator, songs, out, options, jobs, model, reporter)
     raise typer.Exit(summary.exit_code)
 
@@ -163,6 +160,14 @@ def _songs(inputs: Sequence[str], out: Path, progress: Style, named: bool) -> li
     return songs
 
 
+def _load(weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions) -> Engine | Ensemble:
+    """Load what separates songs, whose segments come to use the same memory again and again."""
+    from sepgan.separation.freed_memory import keep_freed_memory
+
+    keep_freed_memory()
+    return load_engine(weighted, device, options)
+
+
 def share_threads(jobs: int) -> None:
     """Give each of several songs its part of the cores, unless the environment says how many threads there are."""
     import torch
@@ -182,6 +187,7 @@ def _separate(
 ) -> SeparationSummary:
     from sepgan.separation import SeparationFailure, separate_files
 
+    share_threads(min(jobs, len(songs)))
     many = len(songs) > 1
 
     def finished(outcome: Outcome) -> None:
@@ -283,11 +289,9 @@ def _verify(manifests: Sequence[str], model: str, device: str, progress: Style) 
     import torch
 
     from sepgan.engine import EngineOptions
-    from sepgan.separation.freed_memory import keep_freed_memory
     from sepgan.separation.manifest import read_manifest
     from sepgan.separation.verify import verify
 
-    keep_freed_memory()
     different = 0
     with Reporter(progress) as reporter:
         for path in manifests:
@@ -299,7 +303,7 @@ def _verify(manifests: Sequence[str], model: str, device: str, progress: Style) 
             recorded = dict(manifest.options.get("engine") or {})
             weights = recorded.pop("weights", [1.0] * len(sources))
             pairs = list(zip(sources, weights, strict=True))
-            separator = load_engine(pairs, device, EngineOptions(**recorded))
+            separator = _load(pairs, device, EngineOptions(**recorded))
             torch.set_num_threads(manifest.engine.threads)  # the last bits may depend on it
 
             def advance(done_s: float, total_s: float | None, name: str = manifest.input.file) -> None:

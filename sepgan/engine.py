@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -70,11 +70,7 @@ class EngineOptions:
 
     def changed(self) -> dict[str, str | int | None]:
         """What is not as it is by default, by name."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        return {name: value for name, value in vars(self).items() if value != getattr(EngineOptions, name)}
 
 
 DEFAULTS = EngineOptions()
@@ -105,7 +101,7 @@ class Engine:
         self.residual_stem = separator.residual_stem
         self.precision_error_db: float | None = None
         self.device = separator.stft.window.device
-        self._repeating = [number for number, stem in enumerate(self.stems) if stem != "vocals"]  # words differ
+        self._repeating = [number for number, stem in enumerate(self.stems) if stem != "vocals"]  # these have new words
         self._most: int | None = None  # items at once, once memory has run out
         draws = torch.Generator().manual_seed(options.seed)
         self._longest_shift = round(MAX_SHIFT_S * self.sample_rate)
@@ -129,7 +125,10 @@ class Engine:
 
     @property
     def context(self) -> Context:
-        """Samples at the ends of a segment that are not those of the whole song; none where all of them are not."""
+        """Samples at the ends of a segment that are not those of the whole song; none where all of them are not.
+
+        With repetitions this is of what the network gives: what is alike is found in a segment.
+        """
         return self.segmenting.context or NO_CONTEXT
 
     def excerpt_samples(self, seconds: float) -> int:

@@ -197,6 +197,7 @@ def test_mistakes_are_told_before_the_work(true: Path, tmp_path: Path, capsys: p
         "tolerance": ((*ours, "--mixture-tolerance", "nan"), 2, "--mixture-tolerance"),
         "no embedding": ((*ours, "--embedding", tmp_path / "none.onnx"), 3, "none.onnx"),
         "not an embedding": ((*ours, "--embedding", broken), 3, "no ONNX model"),
+        "no model to run": ((*ours, "--repetition", "2"), 2, "say how models are run"),
         "folders and models": ((*ours, "--model", "default"), 2, "give either"),
         "nothing": ((), 2, "--museval-json"),
     }
