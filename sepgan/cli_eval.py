@@ -116,7 +116,7 @@ def evaluate(
     html: Html = True,
     shifts: Shifts = 0,
     wiener: WienerIterations = 0,
-    repetition: Repetition = 0,
+    repetition: Repetition = None,
     device: Device = "auto",
     progress: ProgressStyle = Style.AUTO,
 ) -> None:

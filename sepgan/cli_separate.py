@@ -84,7 +84,7 @@ def separate(
     batch: Batch = None,
     shifts: Shifts = 0,
     wiener: WienerIterations = 0,
-    repetition: Repetition = 0,
+    repetition: Repetition = None,
     ensemble: MoreModels = None,
     jobs: Jobs = 1,
     dry_run: DryRun = False,

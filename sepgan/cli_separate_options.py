@@ -69,10 +69,10 @@ WienerIterations = Annotated[
     int, typer.Option(min=0, help="Iterations of the multichannel Wiener filter.", rich_help_panel=_ENGINE)
 ]
 Repetition = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=0,
-        help="Passes that average drums, bass and the like over similar moments; 2 are good.",
+        help="Passes that average drums, bass and the like over similar moments; what the model says by default.",
         rich_help_panel=_ENGINE,
     ),
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.engine import Engine, Groups, Layout
 from sepgan.errors import UsageError
-from sepgan.streaming import NO_CONTEXT, Context, Segmenting
+from sepgan.streaming import NO_CONTEXT, Context, Cut, Segmenting, span
 
 LONGEST_STEP_S = 5.0  # from one place where segments can begin to the next; longer ones are not worth being exact
 
@@ -94,12 +94,30 @@ class Ensemble:
         """Return how many segments all engines can separate at once."""
         return min(engine.batch_for(segment, channels) for engine in self.engines)
 
+    def cut_for(self, channels: int) -> Cut:
+        """What is best given to the network at once of a song of so many channels."""
+        return self.segmenting.cut_for(channels)
+
+    def window(self, cut: Cut, channels: int) -> Cut:
+        """How a stream is cut whose networks are fed as `cut` says; see `Engine.window`."""
+        if self.segmenting.context is None or not any(engine.repetition for engine in self.engines):
+            return cut
+        return self.segmenting.cut_for(channels)
+
     def __call__(self, mixture: Tensor, /) -> Tensor:
         """Separate `[B, C, T]` into all stems `[B, S, C, T]`."""
         return self.separate(mixture)
 
     @torch.inference_mode()
-    def separate(self, mixture: Tensor, groups: Groups | None = None, layout: Layout | None = None) -> Tensor:
+    def separate(
+        self,
+        mixture: Tensor,
+        groups: Groups | None = None,
+        layout: Layout | None = None,
+        *,
+        kept: Sequence[slice] | None = None,
+        cut: Cut | None = None,
+    ) -> Tensor:
         """Separate a mixture into sums of stems, as `Engine.separate` does."""
         groups = [(stem,) for stem in self.stems] if groups is None else groups
         asked = {stem for group in groups for stem in group}
@@ -111,13 +129,14 @@ class Ensemble:
             shared = [stem for stem in needed if stem in engine.stems]
             if not shared:
                 continue
-            estimates = engine.separate(mixture, [(stem,) for stem in shared], layout)
+            estimates = engine.separate(mixture, [(stem,) for stem in shared], layout, kept=kept, cut=cut)
             for stem, estimate in zip(shared, estimates.unbind(1), strict=True):
                 totals[stem] += weight
                 means[stem] = estimate * weight if stem not in means else means[stem] + estimate * weight
         means = {stem: mean / totals[stem] for stem, mean in means.items()}
         if needs_all:
-            means[self.residual_stem] = mixture.cpu() - sum(means.values(), torch.zeros(()))
+            whole = mixture.cpu() if kept is None else mixture[..., span(kept)].cpu()
+            means[self.residual_stem] = whole - sum(means.values(), torch.zeros(()))
         return torch.stack([torch.stack([means[stem] for stem in group]).sum(0) for group in groups], dim=1)
 
 

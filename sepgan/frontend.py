@@ -57,6 +57,13 @@ class Stft(nn.Module):
         waveform = torch.istft(flat, self.n_fft, self.hop_length, window=self.window, center=True, length=length)
         return waveform.reshape(*spectrum.shape[:-2], length)
 
+    def reaching(self, samples: slice) -> slice:
+        """Which frames have a part in some samples of a waveform, were it longer."""
+        half = self.n_fft // 2
+        return slice(
+            max(0, (samples.start - half) // self.hop_length + 1), -(-(samples.stop + half) // self.hop_length)
+        )
+
     def frames(self, waveform: Tensor) -> Tensor:
         """Transform `[..., T]` to `[..., N, F]`: the same numbers as `forward`, frame after frame in memory."""
         half = self.n_fft // 2
@@ -95,13 +102,18 @@ class OverlapAdd:
         waveforms = torch.fft.irfft(spectrum, n=self._stft.n_fft)
         self._scatter(self._rows[place] if place else self._rows, waveforms, self._stft.window, first)
 
-    def waveform(self, length: int) -> Tensor:
-        """Return what has been added up, divided by the summed squared window; only once, for it is done in place."""
+    def waveform(self, length: int, begin: int = 0) -> Tensor:
+        """Return what has been added up, divided by the summed squared window; only once, for it is done in place.
+
+        Args:
+            length: Samples.
+            begin: Sample, counted from the middle of the first frame; below 0 where earlier frames do not reach.
+        """
         window, half = self._stft.window, self._stft.n_fft // 2
         frames = self._rows.shape[-2] - self._parts + 1
         weight = torch.zeros_like(self._rows[(0,) * (self._rows.ndim - 2)])
         self._scatter(weight, window.expand(frames, -1), window, 0)
-        inside = slice(half, half + length)
+        inside = slice(half + begin, half + begin + length)
         return self._rows.flatten(-2)[..., inside].div_(weight.flatten()[inside])
 
     def _scatter(self, rows: Tensor, frames: Tensor, window: Tensor, first: int) -> None:

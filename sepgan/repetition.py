@@ -9,7 +9,7 @@ stem by its own estimate, as in a kernel additive model (Liutkus et al., IEEE Tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +21,10 @@ BEFORE_S, AFTER_S = 0.07, 0.12  # around a frame, compared with it: an attack an
 APART_S = 0.08  # closer frames are the same sound, not its repetition
 FALL = 2.0  # of the weight with the distance: a frame at right angles counts exp(-FALL)
 POOLS, LOWEST_HZ, HIGHEST_HZ, WIDTH_OCTAVES = 24, 40.0, 11000.0, 0.15  # what frames are compared by
-ROWS_AT_ONCE = 512  # of the similarity matrix, which is never held whole
-BANDS_AT_ONCE = 64
+SINGLE = 128  # of the lowest bands gain or lose by themselves; above, with each octave, twice as many do together
+TOGETHER = 2  # frames that share their neighbours, each one frame on: the next frame of what is alike is alike too
+ROWS_AT_ONCE = 256  # of the similarity matrix, which is never held whole
+FRAMES_AT_ONCE = 256  # so that what is made of some of them stays in a cache
 _EPS = 1e-9
 _NOTHING = 1e-30
 
@@ -40,77 +42,131 @@ class Grid:
     frames_per_s: float
 
 
-def average_repetitions(masks: Tensor, seen: Tensor, stems: Sequence[int], passes: int, grid: Grid) -> None:
+@dataclass(frozen=True)
+class Octave:
+    """Bands that are levelled in groups of equal width.
+
+    Attributes:
+        bands: Which.
+        groups: Their numbers among all groups.
+        width: Bands in a group.
+    """
+
+    bands: slice
+    groups: slice
+    width: int
+
+
+@dataclass(frozen=True)
+class Gains:
+    """What masks are multiplied by before they are made to sum to what they did.
+
+    Attributes:
+        values: `[B, S, G, N]`, from 0 to 1.
+        octaves: Which bands the G groups are of.
+    """
+
+    values: Tensor
+    octaves: Sequence[Octave]
+
+    def divide(self, masks: Tensor, frames: slice) -> Tensor:
+        """Give each stem its new share of some frames: `[B, S, C, K, n]`, whose sum over S stays up to rounding."""
+        divided = torch.empty_like(masks)
+        for octave in self.octaves:
+            old = _grouped(masks[..., octave.bands, :], octave).unbind(1)  # [B, C, G, width, n] each
+            new = _grouped(divided[..., octave.bands, :], octave).unbind(1)
+            for mask, gain, place in zip(old, self.values[:, :, octave.groups, frames].unbind(1), new, strict=True):
+                torch.mul(mask, gain[:, None, :, None], out=place)
+            before, after = _total(old), _total(new)
+            if masks.is_complex():  # what the gains leave over, or take too much, by size
+                sizes = [mask.abs() for mask in new]
+                rest = (before - after) / (_total(sizes) + _NOTHING)
+                for mask, size in zip(new, sizes, strict=True):
+                    mask += rest * size
+            else:  # none is below zero, so that a factor does
+                factor = before / (after + _NOTHING)
+                for mask in new:
+                    mask *= factor
+        return divided
+
+
+def find_gains(
+    masks: Tensor, seen: Tensor, stems: Sequence[int], passes: int, grid: Grid, heard: Sequence[slice] | None = None
+) -> Gains:
     """Divide the mixture anew, with some stems by the means of their similar moments and the others as they are.
 
     Args:
-        masks: Real or complex, `[B, S, C, K, N]`; changed in place. Their sum over S stays, up to rounding.
+        masks: Real or complex, `[B, S, C, K, N]`.
         seen: What they are masks of, complex or its magnitudes, `[B, C, K, N]`.
         stems: Numbers of those that are averaged. What their means leave over, or lack, all stems share by size.
         passes: How often; neighbours are found once, for one more pass reaches their neighbours. From the second on the
             averaged stems share among themselves: the others have had their due, and more of it would be too much.
         grid: Of the last two axes.
+        heard: Frames of each item among which what is alike is found; others stay as they are. None for all.
     """
-    if passes == 0 or not stems:
-        return
+    octaves = _octaves(seen.shape[-2])
     pools = _pools(grid.centres_hz.to(masks.device))
-    for item, whole in zip(masks, seen, strict=True):
-        first = [_level(part, whole) for part in item]
+    pools = torch.cat([_grouped(pools[:, octave.bands, None], octave).sum((2, 3)) for octave in octaves], dim=1)
+    values = seen.new_ones(*masks.shape[:2], pools.shape[1], masks.shape[-1], dtype=torch.float32)
+    for number, frames in enumerate([slice(None)] * len(masks) if heard is None else heard):
+        gains = values[number, ..., frames]  # [S, G, n]
+        first = _levels(masks[number, ..., frames], seen[number, ..., frames], octaves)
         near = {stem: _neighbours(first[stem] @ pools.T, grid.frames_per_s) for stem in stems}
-        levels, floor = list(first), _floor(first)
+        levels, floor = list(first), 1e-6 * first.amax() + _NOTHING  # silence, and not nothing where all is silent
         sharing: Sequence[int] = range(len(first))
-        for _ in range(passes):
+        for _ in range(passes if stems else 0):
             means = [_mean(levels[stem], *near[stem]) if stem in near else levels[stem] for stem in sharing]
             kept = (_total([levels[stem] for stem in sharing]) + floor) / (_total(means) + floor)
             for stem, mean in zip(sharing, means, strict=True):
                 levels[stem] = mean * kept
             sharing = stems
-        _divide(item, list(zip(levels, first, strict=True)), floor)
+        for gain, new, old in zip(gains, levels, first, strict=True):
+            gain.copy_(((new + floor) / (old + floor)).T)
+        gains /= gains.amax(0)  # what is large would leave nothing exact of the sum
+    return Gains(values, octaves)
 
 
-def _level(masks: Tensor, seen: Tensor) -> Tensor:
-    """Magnitudes of a masked stem, `[N, K]`, all channels together: places in the room are not compared."""
-    level = seen.new_empty(seen.shape[-1], seen.shape[-2], dtype=torch.float32)
-    for bands in _some(seen.shape[-2]):
-        level[:, bands] = (masks[:, bands] * seen[:, bands]).abs().square().sum(0).sqrt().T
-    return level
+def _octaves(bands: int) -> list[Octave]:
+    """Sort bands into groups, the higher the wider: neither the ear nor the mean needs each by itself."""
+    octaves: list[Octave] = []
+    first, groups, width, end = 0, 0, 1, SINGLE
+    while first < bands:
+        last = min(bands, end)
+        for wide in (width, (last - first) % width):  # and what is left at the end, as one group
+            count = (last - first) // wide if wide else 0
+            if count:
+                octaves.append(Octave(slice(first, first + count * wide), slice(groups, groups + count), wide))
+                first, groups = first + count * wide, groups + count
+        width, end = 2 * width, 2 * end
+    return octaves
 
 
-def _floor(levels: Sequence[Tensor]) -> Tensor:
-    """What is silence beside these levels, and not nothing even where all is silent."""
-    return 1e-6 * torch.stack([level.amax() for level in levels]).amax() + _NOTHING
+def _grouped(bands: Tensor, octave: Octave) -> Tensor:
+    """Views of an octave's bands `[..., K, N]`, group by group: `[..., G, width, N]`."""
+    return torch.unflatten(bands, -2, (-1, octave.width))
 
 
-def _divide(parts: Tensor, levels: Sequence[tuple[Tensor, Tensor]], floor: Tensor) -> None:
-    """Bring masks `[S, C, K, N]` in place to levels `[N, K]` from those that they had, and keep their sum."""
-    for bands in _some(parts.shape[-2]):
-        some = [part[:, bands] for part in parts]
-        before = _total(some)
-        gains = [((new[:, bands] + floor) / (old[:, bands] + floor)).T.contiguous() for new, old in levels]
-        most = torch.stack(gains).amax(0)  # what is large would leave nothing exact of the sum
-        for part, gain in zip(some, gains, strict=True):
-            part *= gain.div_(most)
-        after = _total(some)
-        if not parts.is_complex():  # and none is below zero, so that a factor does
-            factor = before / (after + _NOTHING)
-            for part in some:
-                part *= factor
-            continue
-        # What the gains leave over, or take too much, by size.
-        sizes = [part.abs() for part in some]
-        rest = (before - after) / (_total(sizes) + _NOTHING)
-        for part, size in zip(some, sizes, strict=True):
-            part += rest * size
+def _levels(masks: Tensor, seen: Tensor, octaves: Sequence[Octave]) -> Tensor:
+    """Magnitudes of masked stems, `[S, N, G]`, all channels together: places in the room are not compared."""
+    frames = seen.shape[-1]
+    levels = seen.new_empty(len(masks), frames, octaves[-1].groups.stop, dtype=torch.float32)
+    for begin in range(0, frames, FRAMES_AT_ONCE):
+        some = slice(begin, begin + FRAMES_AT_ONCE)
+        for octave in octaves:
+            energies = [
+                _energy(masks[:, channel, octave.bands, some] * whole)
+                for channel, whole in enumerate(seen[:, octave.bands, some])
+            ]
+            levels[:, some, octave.groups] = _grouped(_total(energies), octave).mean(2).sqrt_().mT
+    return levels
+
+
+def _energy(values: Tensor) -> Tensor:
+    return (values.abs() if values.is_complex() else values).square_()
 
 
 def _total(tensors: Sequence[Tensor]) -> Tensor:
     return sum(tensors[1:], tensors[0])
-
-
-def _some(bands: int) -> Iterator[slice]:
-    """Bands at once: what is small stays in the caches of a processor."""
-    for first in range(0, bands, BANDS_AT_ONCE):
-        yield slice(first, first + BANDS_AT_ONCE)
 
 
 def _pools(centres_hz: Tensor) -> Tensor:
@@ -131,20 +187,23 @@ def _neighbours(pooled: Tensor, frames_per_s: float) -> tuple[Tensor, Tensor]:
     features = around.flatten(1)  # [N, POOLS * around]
     norm = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     features = features / (norm + 1e-3 * norm.median() + _EPS)
-    numbers = torch.arange(frames, device=pooled.device)
+    asked = torch.arange(0, frames, TOGETHER, device=pooled.device)
+    near = torch.arange(1 - apart, apart, device=pooled.device)
     places, weights = [], []
-    for first in range(0, frames, ROWS_AT_ONCE):
-        rows = numbers[first : first + ROWS_AT_ONCE]
+    for rows in torch.split(asked, ROWS_AT_ONCE):
         alike = features[rows] @ features.T
-        alike[(rows[:, None] - numbers).abs() < apart] = -torch.inf
+        alike.scatter_(1, (rows[:, None] + near).clamp(0, frames - 1), -torch.inf)
         most, place = alike.topk(min(NEIGHBOURS, frames), dim=1)
         places.append(place)
         weights.append(torch.exp(FALL * (most - 1.0)))  # none for frames that are too near
-    return torch.cat(places), torch.cat(weights)
+    on = torch.arange(frames, device=pooled.device)[:, None] % TOGETHER
+    place = torch.cat(places).repeat_interleave(TOGETHER, dim=0)[:frames] + on
+    weight = torch.cat(weights).repeat_interleave(TOGETHER, dim=0)[:frames]
+    return place.clamp_max(frames - 1), torch.where(place < frames, weight, 0.0)
 
 
 def _mean(level: Tensor, places: Tensor, weights: Tensor) -> Tensor:
-    """The mean of a level `[N, K]` over the neighbours of each frame, and itself in so far as these are not like it."""
+    """The mean of a level `[N, G]` over the neighbours of each frame, and itself in so far as these are not like it."""
     share = weights.mean(1, keepdim=True)
     shares = weights * (share / (weights.sum(1, keepdim=True) + _EPS))
     mean = functional.embedding_bag(places, level, per_sample_weights=shares, mode="sum")

@@ -109,6 +109,11 @@ class Separator(nn.Module):
         """How long songs are cut so that the stems are those of the whole song, up to rounding."""
         return self.segmenting_after(0)
 
+    @cached_property
+    def frames_of_context(self) -> Context:
+        """Frames at the ends of a piece whose masks are not those of the whole spectrum; none where all are not."""
+        return edges(self.generator, self.recipe.generator, begin=0, end=0) or NO_CONTEXT
+
     def segmenting_after(self, shift: int) -> Segmenting:
         """The same where what is separated begins up to `shift` samples before the segment, with silence."""
         stft, config = self.stft, self.recipe.generator

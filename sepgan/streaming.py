@@ -11,7 +11,7 @@ where both segments agree the result is theirs to the last bit. A cross-fade is 
 mixture.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,40 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Separate = Callable[[Tensor], Tensor]
-"""Mixtures `[B, C, T]` in, stems `[B, S, C, T]` out."""
+Separate = Callable[[Tensor, Sequence[slice]], Tensor]
+"""Mixtures `[B, ..., T]` and what is wanted of each in, stems `[B, S, ..., n]` out: from where the first that is wanted
+begins to where the last ends."""
 
 Context = tuple[int, int]
 """Samples at the begin and at the end of a segment that are not those of the whole song."""
 NO_CONTEXT: Context = (0, 0)
 
+_NETWORK = 2  # channels that take as much memory as the network, about; it has one group of channels at a time
+_LEAST_SHARE = 0.6  # so that the overlap still fits twice
 PIECE = 1 << 17  # samples given out at once: what comes after need not be made for whole segments
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How something long is cut into segments.
+
+    Attributes:
+        segment: samples of one.
+        overlap: samples that neighbours share.
+    """
+
+    segment: int
+    overlap: int
+
+
+def span(wanted: Sequence[slice]) -> slice:
+    """From where the first begins to where the last ends."""
+    return slice(min(each.start for each in wanted), max(each.stop for each in wanted))
+
+
+def whole(function: Callable[[Tensor], Tensor]) -> Separate:
+    """Make one that gives what is wanted out of a function that gives all of its segments."""
+    return lambda mixtures, wanted: function(mixtures)[..., span(wanted)]
 
 
 @dataclass(frozen=True)
@@ -47,7 +73,7 @@ class Segmenting:
     grid: int
     context: Context | None
 
-    LONGEST_S = 40.0  # with which a process stays below 1.5 GB
+    LONGEST_S = 52.0  # with which a process stays below 1.5 GB
     SHORT_S = 10.0  # where segments cannot be equal to the whole song: enough context, little memory
     SHORT_OVERLAP_S = 1.0
     SHARE = 0.12  # of a segment that is computed twice, unless segments would become longer than the longest
@@ -65,6 +91,16 @@ class Segmenting:
         """Return a length near `seconds` whose frames fill the grid exactly."""
         frames = max(1, round((seconds * self.sample_rate / self.hop_length + 1) / self.grid)) * self.grid
         return max(1, (frames - 1) * self.hop_length)
+
+    def cut_for(self, channels: int) -> Cut:
+        """How songs of some channels are best cut: more wait for their stems, so segments are shorter."""
+        segment = min(self.segment, self.excerpt_samples(share_for(channels) * self.segment / self.sample_rate))
+        return Cut(segment, self.overlap_for(segment))
+
+    def in_frames(self, cut: Cut) -> Cut:
+        """The same in frames of the network."""
+        segment = max(1, cut.segment // self.hop_length + 1)
+        return Cut(segment, min(segment // 2, max(0, segment - (cut.segment - cut.overlap) // self.hop_length)))
 
     def overlap_for(self, segment: int, wanted: int | None = None) -> int:
         """Return how many samples neighbouring segments should share, so that each begins on the grid.
@@ -94,6 +130,15 @@ class Segmenting:
         return sum(self.context) + max(1, round(self.FADE_S * self.sample_rate))
 
 
+def share_for(channels: int) -> float:
+    """How long segments of some channels should be, of those of two: the more channels, the more wait for their stems.
+
+    >>> share_for(1), share_for(2), share_for(3), share_for(100)
+    (1.0, 1.0, 0.8, 0.6)
+    """
+    return max(_LEAST_SHARE, (2 + _NETWORK) / (max(channels, 2) + _NETWORK))
+
+
 def joint(overlap: int, context: Context) -> tuple[int, int]:
     """Return where in an overlap the cross-fade begins and ends.
 
@@ -106,7 +151,7 @@ def joint(overlap: int, context: Context) -> tuple[int, int]:
 
 def separate_stream(
     function: Separate,
-    blocks: Iterable[npt.NDArray[np.float32]],
+    blocks: Iterable[npt.NDArray[np.generic]],
     *,
     segment: int,
     overlap: int,
@@ -118,11 +163,11 @@ def separate_stream(
     Blocks are taken only as they are needed, so that never more than a batch of segments and two blocks are held.
 
     Args:
-        function: separates a batch of segments of one length.
-        blocks: waveforms `[C, n]`, n >= 1, of any lengths.
+        function: separates a batch of segments of one length; see `whole` for one that knows nothing of what is wanted.
+        blocks: waveforms `[C, n]`, n >= 1, of any lengths; or what else is cut along its last axis.
         segment: samples that the function is given, but for the last segment, which is as long as is left.
         overlap: samples that neighbouring segments share; at most half a segment.
-        context: samples at the ends of a segment that are left out where the overlap is longer than both.
+        context: samples at the ends of a segment that are left out where the overlap is longer than both: not wanted.
         batch: segments that the function is given at once, the last times perhaps fewer.
 
     Yields:
@@ -141,51 +186,57 @@ def separate_stream(
     fade_begin, fade_end = joint(overlap, context)
     fade = crossfade(fade_end - fade_begin)
     earlier: Tensor | None = None  # what the last segment has for the cross-fade
-    for stems, is_last in _separated(function, _segments(blocks, segment, hop), batch):
+    for stems, is_last in _separated(function, _segments(blocks, segment, hop, (fade_begin, fade_end)), batch):
         begin = 0
-        if earlier is not None and overlap:
+        if earlier is not None and len(fade):
             with torch.inference_mode():
-                later = stems[..., fade_begin:fade_end]
+                later = stems[..., : len(fade)]
                 faded = torch.lerp(earlier, later, fade.to(later))
             yield from torch.split(faded, PIECE, dim=-1)
-            begin = fade_end
+            begin = len(fade)
         # The last one has more than `overlap` samples, or the segment before would have been the last.
-        end = stems.shape[-1] if is_last else hop + fade_begin
+        end = stems.shape[-1] if is_last else stems.shape[-1] - len(fade)
         if end > begin:  # at an overlap of half a segment the cross-fades touch
             yield from torch.split(stems[..., begin:end], PIECE, dim=-1)
         if not is_last:
-            earlier = stems[..., end : hop + fade_end].clone()  # not a view: the rest is not needed any more
+            earlier = stems[..., end:].clone()  # not a view: the rest is not needed any more
         del stems
 
 
-def _separated(
-    function: Separate, segments: Iterable[tuple[npt.NDArray[np.float32], bool]], batch: int
-) -> Iterator[tuple[Tensor, bool]]:
-    """Separate some segments at a time; give the stems of each, and whether it is the last."""
-    held: list[npt.NDArray[np.float32]] = []
-    for samples, is_last in segments:
-        if held and samples.shape != held[0].shape:
-            yield from _all_but_last(_together(function, held))
+@dataclass(frozen=True)
+class _Segment:
+    samples: npt.NDArray[np.generic]
+    wanted: slice
+    is_last: bool
+
+
+def _separated(function: Separate, segments: Iterable[_Segment], batch: int) -> Iterator[tuple[Tensor, bool]]:
+    """Separate some segments at a time; give what is wanted of the stems of each, and whether it is the last."""
+    held: list[_Segment] = []
+    for segment in segments:
+        if held and segment.samples.shape != held[0].samples.shape:
+            yield from _together(function, held)
             held = []
-        held.append(samples)
-        del samples
+        held.append(segment)
+        is_last = segment.is_last
+        del segment
         if len(held) < batch and not is_last:
             continue
-        stems = _together(function, held)
-        held = []
-        while stems:
-            yield stems.pop(0), is_last and not stems
+        ready, held = held, []
+        yield from _together(function, ready)
 
 
-def _all_but_last(stems: list[Tensor]) -> Iterator[tuple[Tensor, bool]]:
-    while stems:
-        yield stems.pop(0), False
-
-
-def _together(function: Separate, held: list[npt.NDArray[np.float32]]) -> list[Tensor]:
-    mixtures = torch.from_numpy(np.stack(held))
+def _together(function: Separate, held: list[_Segment]) -> Iterator[tuple[Tensor, bool]]:
+    wanted = [segment.wanted for segment in held]
+    is_last = [segment.is_last for segment in held]
+    mixtures = torch.from_numpy(np.stack([segment.samples for segment in held]))
+    held.clear()
     with torch.inference_mode():
-        return list(function(mixtures).unbind())
+        stems = list(function(mixtures, wanted).unbind())
+    del mixtures
+    first = span(wanted).start
+    for part, last in zip(wanted, is_last, strict=True):
+        yield stems.pop(0)[..., part.start - first : part.stop - first], last
 
 
 def separate_array(
@@ -195,7 +246,7 @@ def separate_array(
 
     Args:
         function: separates one segment.
-        waveform: `[C, T]`, T >= 1.
+        waveform: `[C, T]`, T >= 1, or what else is cut along its last axis.
         segment: samples that the function is given at once.
         overlap: samples that neighbouring segments share; at most half a segment.
         context: samples at the ends of a segment that are left out where the overlap is longer than both.
@@ -205,7 +256,7 @@ def separate_array(
 
     >>> def halve(mixture):
     ...     return torch.stack((mixture, mixture), dim=1) / 2
-    >>> halves = separate_array(halve, torch.ones(2, 7), segment=4, overlap=1)
+    >>> halves = separate_array(whole(halve), torch.ones(2, 7), segment=4, overlap=1)
     >>> halves.shape, halves.unique().tolist()
     (torch.Size([2, 2, 7]), [0.5])
     """
@@ -225,21 +276,27 @@ def crossfade(overlap: int) -> Tensor:
 
 
 def _segments(
-    blocks: Iterable[npt.NDArray[np.float32]], segment: int, hop: int
-) -> Iterator[tuple[npt.NDArray[np.float32], bool]]:
-    """Cut a stream into segments `[C, segment]` every `hop` samples; the last, which may be shorter, says so."""
-    held: list[npt.NDArray[np.float32]] = []
-    count = 0
+    blocks: Iterable[npt.NDArray[np.generic]], segment: int, hop: int, fade: tuple[int, int]
+) -> Iterator[_Segment]:
+    """Cut a stream into segments `[..., segment]` every `hop` samples; the last may be shorter.
+
+    Of each is wanted what lies between the begin of the cross-fade with the one before, which its end has as well, and
+    the end of that with the next.
+    """
+    held: list[npt.NDArray[np.generic]] = []
+    count, begin = 0, 0
     for block in blocks:
         held.append(block)
-        count += block.shape[1]
+        count += block.shape[-1]
         # One sample more than a segment: only then it is known not to be the last.
         if count <= segment:
             continue
-        joined = np.concatenate(held, axis=1)
-        while joined.shape[1] > segment:
-            yield joined[:, :segment], False
-            joined = joined[:, hop:]
-        held, count = [joined], joined.shape[1]
+        joined = np.concatenate(held, axis=-1)
+        while joined.shape[-1] > segment:
+            yield _Segment(joined[..., :segment], slice(begin, hop + fade[1]), False)
+            begin = fade[0]
+            joined = joined[..., hop:]
+        held, count = [joined], joined.shape[-1]
     if held:
-        yield np.concatenate(held, axis=1), True
+        samples = np.concatenate(held, axis=-1)
+        yield _Segment(samples, slice(begin, samples.shape[-1]), True)

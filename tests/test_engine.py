@@ -80,6 +80,21 @@ def test_outputs_are_sums_of_stems() -> None:
     assert error_db(wanted, both) <= SAME_DB
 
 
+@pytest.mark.parametrize("options", [EngineOptions(), EngineOptions(shifts=2), EngineOptions(repetition=0, batch=2)])
+@pytest.mark.parametrize("channels", [2, 3])
+def test_what_is_kept_is_a_part_of_all(options: EngineOptions, channels: int) -> None:
+    engine, mixture = Engine(make(), options), noise(3, channels, 9001)
+    stems = engine(mixture)
+    for begin, end in ((0, 9001), (0, 1), (3000, 3001), (2047, 6150), (9000, 9001)):
+        kept = engine.separate(mixture, kept=[slice(begin, end)] * 3)
+        assert kept.shape[-1] == end - begin
+        assert error_db(stems[..., begin:end], kept) <= SAME_DB
+    kept = engine.separate(mixture, [("bass",)], kept=[slice(500, 700), slice(900, 2000), slice(600, 1000)])
+    assert kept.shape[-1] == 1500
+    for item, (begin, end) in enumerate(((500, 700), (900, 2000), (600, 1000))):
+        assert error_db(stems[item, 1, :, begin:end], kept[item, 0, :, begin - 500 : end - 500]) <= SAME_DB
+
+
 def test_channels_are_seen_together_as_the_layout_says() -> None:
     separator, mixture = make(), noise(2, 5, 3000)
     stems = Engine(separator).separate(mixture, layout=((0, 3), (2,), (4, 1)))

@@ -40,6 +40,7 @@ SAME_ROOM = {
     "resampling": "audio",
     "model_library": "separator",
     "engine": "separator",
+    "inference": "separator",
     "ensemble": "separator",
 }  # and all files named `<room>_...`: see _room_of
 ALLOWED_SIDEWAYS = {

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepgan import repetition
-from sepgan.repetition import APART_S, FALL, NEIGHBOURS, Grid, average_repetitions
+from sepgan.repetition import APART_S, FALL, NEIGHBOURS, SINGLE, TOGETHER, Grid, find_gains
 
 FRAMES_PER_S = 43.0
 BANDS = 40
@@ -27,9 +27,7 @@ def guess(channels: int = 2, frames: int = 60, stems: int = 4, seed: int = 0) ->
 
 
 def averaged(masks: Tensor, seen: Tensor, stems: Sequence[int] = (0, 1, 2), passes: int = 2) -> Tensor:
-    after = masks.clone()
-    average_repetitions(after, seen, stems, passes, GRID)
-    return after
+    return find_gains(masks, seen, stems, passes, GRID).divide(masks, slice(None))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
@@ -74,11 +72,15 @@ def mean_by_hand(level: NDArray[np.float32], like: NDArray[np.float32]) -> NDArr
     around /= norms + 1e-3 * np.sort(norms.ravel())[(len(level) - 1) // 2]  # torch takes the lower one of the middle
     mean = np.empty_like(level)
     for frame in range(len(level)):
-        alike = {other: around[frame] @ around[other] for other in range(len(level)) if abs(other - frame) >= apart}
+        on = frame % TOGETHER  # it has the neighbours of a frame before it, each as many frames on
+        asked = frame - on
+        alike = {other: around[asked] @ around[other] for other in range(len(level)) if abs(other - asked) >= apart}
         best = sorted(alike, key=lambda other: alike[other], reverse=True)[:NEIGHBOURS]
-        weights = np.exp(FALL * (np.array([alike[other] for other in best]) - 1))
+        inside = [other + on < len(level) for other in best]
+        weights = np.exp(FALL * (np.array([alike[other] for other in best]) - 1)) * inside
         share = weights.mean()
-        mean[frame] = share * (weights @ level[best]) / weights.sum() + (1 - share) * level[frame]
+        places = [min(other + on, len(level) - 1) for other in best]
+        mean[frame] = share * (weights @ level[places]) / weights.sum() + (1 - share) * level[frame]
     return mean
 
 
@@ -101,6 +103,43 @@ def test_two_passes_by_hand() -> None:
     kept = (once[0] + once[1] + floor) / (sum(means) + floor)
     twice = [*(mean * kept for mean in means), once[2]]
     assert np.abs(averaged(masks, seen, (0, 1), 2)[0].numpy() - divided(twice)).max() <= BY_HAND
+
+
+def test_high_bands_gain_or_lose_in_groups_of_an_octave() -> None:
+    """Each by itself up to `SINGLE`, then two at a time, then four; what is left over at the end is a group."""
+    widths = [1] * SINGLE + [2] * (SINGLE // 2) + [4] * 5 + [3]
+    bands, generator = sum(widths), torch.Generator().manual_seed(7)
+    masks = torch.softmax(torch.randn(1, 3, 2, bands, 30, generator=generator), dim=1)
+    seen = 0.1 + torch.rand(1, 2, bands, 30, generator=generator)
+    gains = find_gains(masks, seen, (0, 1), 2, Grid(10.0 * torch.arange(bands), FRAMES_PER_S))
+    divided = gains.divide(masks, slice(None))
+    assert float((divided.sum(1) - 1).abs().max()) <= SUM_ERROR
+    assert gains.values.shape == (1, 3, len(widths), 30)
+    more = (divided / masks)[:, :2] / (divided / masks)[:, 2:]  # without what makes them sum to one
+    groups = torch.split(more, widths, dim=3)
+    assert max(float((group / group[:, :, :1, :1] - 1).abs().max()) for group in groups) <= BY_HAND
+    firsts = torch.stack([group[:, :, 0, 0] for group in groups], dim=2)
+    assert float((firsts[:, :, 1:] / firsts[:, :, :-1] - 1).abs().min(2).values.max()) > 0, "and groups differ"
+    level = (masks[0, 1] * seen[0]).square()[:, SINGLE : SINGLE + 2].sum(0).mean(0).sqrt()  # the first group of two
+    octaves = repetition._octaves(bands)
+    assert float((repetition._levels(masks[0], seen[0], octaves)[1, :, SINGLE] - level).abs().max()) <= BY_HAND
+
+
+def test_what_is_not_heard_stays_and_has_no_say() -> None:
+    masks, seen = guess(frames=60)
+    part = slice(10, 50)
+    divided = find_gains(masks, seen, (0, 1, 2), 2, GRID, [part]).divide(masks, slice(None))
+    alone = averaged(masks[..., part], seen[..., part])
+    assert float((divided[..., part] - alone).abs().max()) <= BY_HAND
+    assert float((divided[..., :10] - masks[..., :10]).abs().max()) <= SUM_ERROR
+    assert float((divided[..., 50:] - masks[..., 50:]).abs().max()) <= SUM_ERROR
+
+
+def test_frames_may_be_divided_by_and_by() -> None:
+    masks, seen = guess()
+    gains = find_gains(masks, seen, (0, 1, 2), 2, GRID)
+    parts = [gains.divide(masks[..., begin : begin + 7], slice(begin, begin + 7)) for begin in range(0, 60, 7)]
+    assert torch.equal(torch.cat(parts, dim=-1), gains.divide(masks, slice(None)))
 
 
 def test_a_beat_that_returns_is_nearer_the_truth() -> None:
@@ -142,7 +181,7 @@ def test_how_much_is_held_at_once_does_not_matter(monkeypatch: pytest.MonkeyPatc
     masks, seen = guess()
     wanted = averaged(masks, seen)
     monkeypatch.setattr(repetition, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(repetition, "BANDS_AT_ONCE", 3)
+    monkeypatch.setattr(repetition, "FRAMES_AT_ONCE", 3)
     assert float((averaged(masks, seen) - wanted).abs().max()) <= BY_HAND
 
 

@@ -15,8 +15,10 @@ from sepgan.ensemble import Ensemble
 from sepgan.models import GENERATORS
 from sepgan.models.reach import edges
 from sepgan.recipe import FrontendRecipe, GeneratorRecipe, Recipe
+from sepgan.separation.api import Separator as Facade
+from sepgan.separation.channels import parse_layout
 from sepgan.separator import Separator
-from sepgan.streaming import separate_array, separate_stream
+from sepgan.streaming import Cut, joint, separate_array, separate_stream, whole
 
 DEMO_SONG = Path(__file__).parent.parent / "examples" / "everything_is_free_caesium.flac"
 EQUAL_DB = -100.0  # of the difference against the stem: rounding of float32, which depends on how arrays are cut
@@ -75,7 +77,7 @@ def in_many(engine: Engine | Ensemble, mixture: Tensor) -> Tensor:
     segment, overlap = shortest(engine)
     batch = engine.batch_for(segment, len(mixture))
     pieces = separate_stream(
-        engine, [mixture.numpy()], segment=segment, overlap=overlap, context=engine.context, batch=batch
+        whole(engine), [mixture.numpy()], segment=segment, overlap=overlap, context=engine.context, batch=batch
     )
     return torch.cat(list(pieces), dim=-1)
 
@@ -102,7 +104,7 @@ def test_with_less_context_they_do_not(kind: str) -> None:
     mixture = music(3 * segment)
     step = engine.segmenting.grid * engine.segmenting.hop_length
     half = segment - (segment - overlap // 2) // step * step
-    many = separate_array(engine, mixture, segment=segment, overlap=half)
+    many = separate_array(whole(engine), mixture, segment=segment, overlap=half)
     assert worst_db(engine(mixture[None])[0], many) > EQUAL_DB + 10
 
 
@@ -177,8 +179,40 @@ def test_segments_with_repetitions_are_as_long_as_without() -> None:
     assert (engine.segment, engine.context) == (plain.segment, plain.context)
 
 
+@pytest.mark.parametrize(("kind", "channels"), [("branched nested", 2), ("classic", 2), ("branched", 3)])
+def test_with_repetitions_it_does_not_matter_what_the_network_is_given_at_once(kind: str, channels: int) -> None:
+    """What is alike is looked for in windows of their own, also in a song of several."""
+    engine = Engine(make(kind), EngineOptions(repetition=2))
+    segment, overlap = shortest(engine)
+    window = engine.window(Cut(segment, overlap), channels)
+    assert window.segment > segment
+    mixture = music(window.segment + window.segment // 3, channels)
+
+    def separated(cut: Cut) -> Tensor:
+        stems = Facade(engine, segment_s=cut.segment / engine.sample_rate).separate(mixture.numpy(), engine.sample_rate)
+        return torch.stack([torch.from_numpy(stems[stem]) for stem in engine.stems])
+
+    one, many = separated(window), separated(Cut(segment, overlap))
+    assert worst_db(one, many) <= EQUAL_DB
+    plain = Engine(make(kind), EngineOptions(repetition=0))
+    assert worst_db(plain(mixture[None])[0], one) > -60.0, "there are repetitions"
+    hop, fade = window.segment - window.overlap, joint(window.overlap, engine.context)
+    layout = parse_layout("auto", channels)
+    by_hand = engine.separate(mixture[None, :, : window.segment], layout=layout, kept=[slice(0, hop + fade[1])])[0]
+    assert worst_db(by_hand[..., : hop + fade[0]], one[..., : hop + fade[0]]) <= EQUAL_DB, "repetitions of a window"
+
+
+def test_the_bundled_model_gives_the_same_whatever_it_is_given_at_once() -> None:
+    """As musicians run it, with its averages over similar moments."""
+    mixture, rate = audio.read(DEMO_SONG)
+    one = Facade.load("default").separate(mixture, rate)
+    many = Facade.load("default", segment_s=24.0, repetition=2).separate(mixture, rate)
+    for stem, waveform in one.items():
+        assert worst_db(torch.from_numpy(waveform), torch.from_numpy(many[stem])) <= EQUAL_DB
+
+
 def test_the_bundled_model_gives_the_same_in_many_segments() -> None:
-    engine = Engine(Separator.load("default"))
+    engine = Engine(Separator.load("default"), EngineOptions(repetition=0))
     segment, _ = shortest(engine)
     mixture = torch.from_numpy(audio.read(DEMO_SONG)[0])[:, : segment + 44100]
     one = engine(mixture[None])[0]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sepgan.streaming import PIECE, Segmenting, crossfade, joint, separate_array, separate_stream
+from sepgan.streaming import PIECE, Segmenting, crossfade, joint, separate_array, separate_stream, whole
 
 SUM_TOLERANCE = 1e-6  # full scale is 1: a few roundings of float32, -120 dBFS
 
@@ -45,7 +45,7 @@ def waveform(length: int, channels: int = 2) -> Tensor:
 def test_identity_gives_the_input_back_bit_for_bit(geometry: Geometry, length: int, channels: int) -> None:
     segment, overlap = geometry
     mixture = waveform(length, channels)
-    stems = separate_array(identity, mixture, segment=segment, overlap=overlap)
+    stems = separate_array(whole(identity), mixture, segment=segment, overlap=overlap)
     assert torch.equal(stems[0], mixture)
 
 
@@ -54,7 +54,7 @@ def test_identity_gives_the_input_back_bit_for_bit(geometry: Geometry, length: i
 def test_the_sum_of_the_stems_is_kept_where_segments_disagree(geometry: Geometry, length: int) -> None:
     segment, overlap = geometry
     mixture = waveform(length)
-    stems = separate_array(position_dependent, mixture, segment=segment, overlap=overlap)
+    stems = separate_array(whole(position_dependent), mixture, segment=segment, overlap=overlap)
     assert stems.shape == (3, 2, length)
     torch.testing.assert_close(stems.sum(0), mixture, rtol=0, atol=SUM_TOLERANCE)
 
@@ -65,20 +65,22 @@ def test_how_the_input_is_cut_into_blocks_changes_nothing(geometry: Geometry, le
     segment, overlap = geometry
     mixture = waveform(sum(lengths))
     blocks = np.split(mixture.numpy(), np.cumsum(lengths)[:-1], axis=1)
-    stems = torch.cat(list(separate_stream(position_dependent, blocks, segment=segment, overlap=overlap)), dim=-1)
-    assert torch.equal(stems, separate_array(position_dependent, mixture, segment=segment, overlap=overlap))
+    stems = torch.cat(
+        list(separate_stream(whole(position_dependent), blocks, segment=segment, overlap=overlap)), dim=-1
+    )
+    assert torch.equal(stems, separate_array(whole(position_dependent), mixture, segment=segment, overlap=overlap))
 
 
 @pytest.mark.parametrize("overlap", [0, 1, 13, 50])
 def test_one_segment_equals_the_plain_call(overlap: int) -> None:
     mixture = waveform(100)
-    stems = separate_array(position_dependent, mixture, segment=100, overlap=overlap)
+    stems = separate_array(whole(position_dependent), mixture, segment=100, overlap=overlap)
     assert torch.equal(stems, position_dependent(mixture.unsqueeze(0))[0])
 
 
 def test_an_input_shorter_than_a_segment_is_separated_as_it_is() -> None:
     mixture = waveform(37)
-    stems = separate_array(position_dependent, mixture, segment=100, overlap=25)
+    stems = separate_array(whole(position_dependent), mixture, segment=100, overlap=25)
     assert torch.equal(stems, position_dependent(mixture.unsqueeze(0))[0])
 
 
@@ -90,13 +92,13 @@ def test_the_function_sees_segments_as_long_as_the_song_goes_on_in_inference_mod
         seen.append(tuple(mixture.shape))
         return identity(mixture)
 
-    separate_array(watch, waveform(1001), segment=100, overlap=25)
+    separate_array(whole(watch), waveform(1001), segment=100, overlap=25)
     # 1 + ceil((1001 - 100) / 75) segments
     assert seen == [(1, 2, 100)] * 13 + [(1, 2, 1001 - 13 * 75)]
 
 
 def test_inference_mode_does_not_leak_to_the_caller_between_blocks() -> None:
-    for _ in separate_stream(identity, [waveform(300).numpy()], segment=100, overlap=25):
+    for _ in separate_stream(whole(identity), [waveform(300).numpy()], segment=100, overlap=25):
         assert not torch.is_inference_mode_enabled()
 
 
@@ -111,7 +113,7 @@ def test_memory_is_bounded_because_blocks_are_taken_only_when_needed() -> None:
             yield np.ones((2, 10), np.float32)
 
     given_out = 0
-    for stems in separate_stream(identity, blocks(), segment=40, overlap=10):
+    for stems in separate_stream(whole(identity), blocks(), segment=40, overlap=10):
         assert taken <= given_out + 40 + 10
         given_out += stems.shape[-1]
     assert given_out == taken == 1000
@@ -120,12 +122,12 @@ def test_memory_is_bounded_because_blocks_are_taken_only_when_needed() -> None:
 def test_segments_of_the_input_are_not_changed() -> None:
     block = waveform(300).numpy()
     before = block.copy()
-    list(separate_stream(lambda mixture: mixture.mul_(0).unsqueeze(1), [block], segment=100, overlap=25))
+    list(separate_stream(whole(lambda mixture: mixture.mul_(0).unsqueeze(1)), [block], segment=100, overlap=25))
     assert np.array_equal(block, before)
 
 
 def test_no_blocks_give_no_stems() -> None:
-    assert list(separate_stream(identity, [], segment=100, overlap=25)) == []
+    assert list(separate_stream(whole(identity), [], segment=100, overlap=25)) == []
 
 
 @settings(deadline=None)
@@ -146,21 +148,25 @@ def test_samples_within_the_context_are_left_out(begin: int, end: int, fade: int
 
     mixture = waveform(length)
     mixture[..., 0], mixture[..., -1] = FIRST, LAST
-    joined = separate_array(right_inside, mixture, segment=2 * overlap + more, overlap=overlap, context=(begin, end))
+    joined = separate_array(
+        whole(right_inside), mixture, segment=2 * overlap + more, overlap=overlap, context=(begin, end)
+    )
     assert length == 1 or torch.equal(joined[0], mixture)
 
 
 def test_an_overlap_no_longer_than_the_context_is_cross_faded_over_all_of_it() -> None:
     mixture = waveform(1000)
-    plain = separate_array(position_dependent, mixture, segment=100, overlap=25)
-    assert torch.equal(separate_array(position_dependent, mixture, segment=100, overlap=25, context=(15, 10)), plain)
-    less = separate_array(position_dependent, mixture, segment=100, overlap=25, context=(10, 10))
+    plain = separate_array(whole(position_dependent), mixture, segment=100, overlap=25)
+    assert torch.equal(
+        separate_array(whole(position_dependent), mixture, segment=100, overlap=25, context=(15, 10)), plain
+    )
+    less = separate_array(whole(position_dependent), mixture, segment=100, overlap=25, context=(10, 10))
     assert not torch.equal(less, plain)
 
 
 def test_stems_are_given_out_in_pieces() -> None:
     length = PIECE + 1000
-    pieces = list(separate_stream(identity, [waveform(length).numpy()], segment=length, overlap=10))
+    pieces = list(separate_stream(whole(identity), [waveform(length).numpy()], segment=length, overlap=10))
     assert [piece.shape[-1] for piece in pieces] == [PIECE, 1000]
 
 
@@ -200,7 +206,7 @@ def test_segments_have_a_longest_length() -> None:
 @pytest.mark.parametrize("overlap", [-1, 51])
 def test_an_overlap_beyond_half_a_segment_is_refused(overlap: int) -> None:
     with pytest.raises(ValueError, match="overlap of"):
-        separate_array(identity, waveform(300), segment=100, overlap=overlap)
+        separate_array(whole(identity), waveform(300), segment=100, overlap=overlap)
 
 
 @pytest.mark.parametrize("overlap", [1, 2, 25, 44100])
@@ -220,7 +226,7 @@ def test_neighbours_meet_without_a_step() -> None:
         calls += 1
         return mixture.unsqueeze(1) * calls
 
-    stems = separate_array(louder_each_time, torch.ones(1, 2000), segment=500, overlap=125)
+    stems = separate_array(whole(louder_each_time), torch.ones(1, 2000), segment=500, overlap=125)
     largest_step = float(stems.diff(dim=-1).abs().max())
     assert largest_step < 1.6 / 125  # the steepest point of a raised cosine: pi / 2 over the overlap
 
@@ -235,8 +241,8 @@ def test_batches_of_segments_change_nothing(batch: int, length: int) -> None:
         return position_dependent(mixture)
 
     blocks = np.array_split(waveform(length).numpy(), min(length, 7), axis=1)
-    alone = torch.cat(list(separate_stream(position_dependent, blocks, segment=100, overlap=25)), dim=-1)
-    together = torch.cat(list(separate_stream(counting, blocks, segment=100, overlap=25, batch=batch)), dim=-1)
+    alone = torch.cat(list(separate_stream(whole(position_dependent), blocks, segment=100, overlap=25)), dim=-1)
+    together = torch.cat(list(separate_stream(whole(counting), blocks, segment=100, overlap=25, batch=batch)), dim=-1)
     assert torch.equal(together, alone)
     assert max(seen) <= batch
     # Segments are as many as they were; the last one goes alone where it is shorter.
@@ -248,4 +254,4 @@ def test_batches_of_segments_change_nothing(batch: int, length: int) -> None:
 
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="a batch needs at least one segment, got 0"):
-        list(separate_stream(identity, [waveform(5).numpy()], segment=4, overlap=1, batch=0))
+        list(separate_stream(whole(identity), [waveform(5).numpy()], segment=4, overlap=1, batch=0))

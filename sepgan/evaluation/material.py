@@ -14,6 +14,7 @@ from sepgan.ensemble import Ensemble
 from sepgan.errors import EvaluationError
 from sepgan.evaluation.pairing import VOCALS, Pair, match_stems
 from sepgan.separator import Separator
+from sepgan.streaming import Cut
 
 SUM_NOTED_DB = -60.0  # references that miss the mixture by more than this, relative to it, are noted in the report
 # ... and refused beyond this. The mixtures of MUSDB18 are coded apart from their stems, and miss them by up to -15 dB.
@@ -146,11 +147,13 @@ def separate(
         heard = torch.from_numpy(audio.resample(mixture.numpy(), sample_rate, separator.sample_rate))
     engine = Engine(separator) if isinstance(separator, Separator) else separator
     segment = engine.segment if segment is None else segment
+    cut = Cut(segment, engine.overlap_for(segment) if overlap is None else overlap)
+    window = engine.window(cut, len(heard))
     stems = streaming.separate_array(
-        engine,
+        lambda mixtures, kept: engine.separate(mixtures, kept=kept, cut=cut),
         heard,
-        segment=segment,
-        overlap=engine.overlap_for(segment) if overlap is None else overlap,
+        segment=window.segment,
+        overlap=window.overlap,
         context=engine.context,
     ).clone()
     separated = dict(zip(separator.stems, stems, strict=True))

@@ -10,6 +10,7 @@ from sepgan.recipe.data import DataRecipe, SourceRecipe
 from sepgan.recipe.features import FeatureRecipe, FramingRecipe
 from sepgan.recipe.files import assign, find, folders, from_dict, load, to_dict
 from sepgan.recipe.networks import FrontendRecipe, GeneratorRecipe
+from sepgan.recipe.separation import SeparationRecipe
 from sepgan.recipe.teacher import TeacherRecipe
 from sepgan.recipe.training import TrainRecipe
 from sepgan.recipe.whole import MUSDB_STEMS, Recipe
@@ -25,6 +26,7 @@ __all__ = [
     "GeneratorRecipe",
     "MatchRecipe",
     "Recipe",
+    "SeparationRecipe",
     "SourceRecipe",
     "TeacherRecipe",
     "TrainRecipe",

@@ -10,6 +10,7 @@ from sepgan.recipe.adversary import AdversaryRecipe
 from sepgan.recipe.data import DataRecipe
 from sepgan.recipe.networks import FrontendRecipe, GeneratorRecipe
 from sepgan.recipe.section import Section
+from sepgan.recipe.separation import SeparationRecipe
 from sepgan.recipe.teacher import TeacherRecipe
 from sepgan.recipe.toy import ToyRecipe
 from sepgan.recipe.training import TrainRecipe
@@ -30,6 +31,7 @@ class Recipe(Section):
     adversary: AdversaryRecipe = AdversaryRecipe()
     data: DataRecipe = DataRecipe()
     train: TrainRecipe = TrainRecipe()
+    separation: SeparationRecipe = SeparationRecipe()
     teacher: TeacherRecipe | None = Field(None, description="a model to learn from where true stems are missing")
     toy: ToyRecipe | None = Field(None, description="what is trained in place of music")
 

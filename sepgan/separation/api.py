@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sepgan.engine import Engine, EngineOptions
 from sepgan.errors import AudioError, UsageError
 from sepgan.separation.batch import separate_file
 from sepgan.separation.blocks import Model, ready, separate_blocks
@@ -29,6 +30,7 @@ from sepgan.separation.options import DEFAULTS, SeparationOptions
 from sepgan.separation.results import SeparationResult
 from sepgan.separation.stems import StemPlan, plan_stems
 from sepgan.separator import Separator as Network
+from sepgan.streaming import Cut
 
 Samples = npt.NDArray[np.float32]
 
@@ -106,8 +108,8 @@ class Separator:
         self.model = model
         self._is_chosen = segment_s is not None or overlap is not None
         # A length that fills the network's grid, near what is wanted.
-        self._segment = model.segment if segment_s is None else max(2, model.excerpt_samples(segment_s))
-        self._overlap = model.overlap_for(self._segment, None if overlap is None else round(overlap * self._segment))
+        segment = model.segment if segment_s is None else max(2, model.excerpt_samples(segment_s))
+        self._cut = Cut(segment, model.overlap_for(segment, None if overlap is None else round(overlap * segment)))
         self._channel_layout = channel_layout
 
     @classmethod
@@ -119,14 +121,27 @@ class Separator:
         segment_s: float | None = None,
         overlap: float | None = None,
         channel_layout: str = "auto",
+        repetition: int | None = None,
     ) -> Separator:
         """Load a model by name or from a file.
+
+        Args:
+            model: its name or path.
+            device: to run it on.
+            segment_s: as for `Separator`.
+            overlap: as for `Separator`.
+            channel_layout: as for `Separator`.
+            repetition: passes over similar moments, as for `EngineOptions`; None for what the model says, but for none
+                with a `segment_s`, for what is alike is looked for in longer windows, for which a stream would wait.
 
         Raises:
             CheckpointError: it is missing, damaged, altered, or of another version.
             UsageError: the segment or overlap makes no sense.
         """
-        return cls(Network.load(model, device), segment_s=segment_s, overlap=overlap, channel_layout=channel_layout)
+        if repetition is None and segment_s is not None:
+            repetition = 0
+        engine = Engine(Network.load(model, device), EngineOptions(repetition=repetition))
+        return cls(engine, segment_s=segment_s, overlap=overlap, channel_layout=channel_layout)
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -137,10 +152,10 @@ class Separator:
     def latency_s(self) -> float:
         """How long `stream` waits for samples at most before it gives the stems of one.
 
-        That is one segment, at the model's own rate; other rates add the resampler's delay, below 0.1 s. The time of
-        computing comes on top.
+        That is one segment, at the model's own rate, or the default one where repetitions are averaged; other rates add
+        the resampler's delay, below 0.1 s. The time of computing comes on top.
         """
-        return (self._segment + 1) / self.model.sample_rate
+        return (self.model.window(self._cut, 2).segment + 1) / self.model.sample_rate
 
     def separate(
         self,
@@ -245,9 +260,9 @@ class Separator:
         """
         watch = _Watch(1, None, progress, cancellation)
         if self._is_chosen and options.segment is None:
-            options = replace(options, segment=self._segment)
+            options = replace(options, segment=self._cut.segment)
             if options.overlap is None:
-                options = replace(options, overlap=self._overlap)
+                options = replace(options, overlap=self._cut.overlap)
         if options.channel_layout == "auto":
             options = replace(options, channel_layout=self._channel_layout)
         return separate_file(self.model, path, out, options=options, progress=watch.tell)
@@ -282,8 +297,7 @@ class Separator:
             sample_rate,
             channels,
             plan,
-            segment=self._segment,
-            overlap=self._overlap,
+            cut=self._cut,
             layout=parse_layout(self._channel_layout, channels),
         ):
             given: Mapping[str, Samples] = dict(zip(plan.others, others, strict=True))

@@ -22,13 +22,11 @@ from sepgan.separation.sources import FileSource, Source
 from sepgan.separation.stems import StemPlan, plan_stems
 from sepgan.separation.workers import Stop, in_worker, result_of, workers
 from sepgan.separator import Separator
+from sepgan.streaming import Cut
 
 _log = logging.getLogger(__name__)
 
-_CHANNELS = 2  # for which a model's own choice of segments is made
-_NETWORK = 2  # channels that take as much memory as the network, about; it has one group of channels at a time
-_LEAST_SHARE = 0.6  # of that choice, so that the overlap still fits twice
-_SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 40 s become 0.6 s
+_SEGMENT_HALVINGS = 6  # how often the segment is halved when memory runs out: 52 s become 0.8 s
 
 Outcome = SeparationResult | SeparationFailure
 
@@ -69,7 +67,7 @@ class SongSeparator:
         self.options = replace(options, segment=segment, overlap=overlap)
         self.plan: StemPlan = plan_stems(model.stems, model.residual_stem, options)
         self._out = out
-        self.segment, self.overlap = segment, overlap
+        self.cut = Cut(segment, overlap)
         self._chosen = options.segment is not None or options.overlap is not None
 
     def job(self, song: Song) -> Job:
@@ -123,7 +121,8 @@ class SongSeparator:
         """
         source = FileSource(job.song.path) if source is None else source
         layout = parse_layout(self.options.channel_layout, source.info.channels, source.info.layout)
-        segment, overlap = self._segment_for(source.info.channels)
+        # What was chosen stays; for more channels the model would choose otherwise.
+        cut = self.cut if self._chosen else self.model.cut_for(source.info.channels)
         for _ in range(_SEGMENT_HALVINGS + 1):
             run = SongRun(
                 self.model,
@@ -132,8 +131,7 @@ class SongSeparator:
                 self.plan,
                 self.options,
                 layout,
-                segment,
-                overlap,
+                cut,
                 self.model_source,
                 pipe,
             )
@@ -142,18 +140,10 @@ class SongSeparator:
             except (RuntimeError, MemoryError, OutOfMemoryError) as error:
                 if not (isinstance(error, OutOfMemoryError) or is_out_of_memory(error)):
                     raise
-                _log.warning("%s: out of memory with segments of %d samples", job.song.path, run.segment)
-                segment = min(segment // 2, self.model.excerpt_samples(segment / 2 / self.model.sample_rate))
-                overlap = self.model.overlap_for(segment)
-        raise OutOfMemoryError(f"{job.song.path}: out of memory even with segments of {run.segment} samples")
-
-    def _segment_for(self, channels: int) -> tuple[int, int]:
-        """Segment and overlap for a song: more channels wait for their stems, so segments are shorter."""
-        if self._chosen or channels <= _CHANNELS:
-            return self.segment, self.overlap
-        share = max(_LEAST_SHARE, (_CHANNELS + _NETWORK) / (channels + _NETWORK))
-        segment = min(self.segment, self.model.excerpt_samples(share * self.segment / self.model.sample_rate))
-        return segment, self.model.overlap_for(segment)
+                _log.warning("%s: out of memory with segments of %d samples", job.song.path, cut.segment)
+                half = min(cut.segment // 2, self.model.excerpt_samples(cut.segment / 2 / self.model.sample_rate))
+                cut = Cut(half, self.model.overlap_for(half))
+        raise OutOfMemoryError(f"{job.song.path}: out of memory even with segments of {run.cut.segment} samples")
 
 
 def separate_file(

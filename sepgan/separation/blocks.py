@@ -14,7 +14,7 @@ from sepgan.separation.channels import Layout
 from sepgan.separation.freed_memory import FreedMemory
 from sepgan.separation.stems import StemPlan
 from sepgan.separator import Separator
-from sepgan.streaming import separate_stream
+from sepgan.streaming import Cut, separate_stream
 
 
 class Model(Protocol):
@@ -53,10 +53,22 @@ class Model(Protocol):
     def batch_for(self, segment: int, channels: int) -> int:
         """How many segments to separate at once."""
 
+    def cut_for(self, channels: int) -> Cut:
+        """What the network is best given at once of a song of so many channels."""
+
+    def window(self, cut: Cut, channels: int) -> Cut:
+        """How a stream of so many channels is cut whose network is fed as `cut` says."""
+
     def separate(
-        self, mixture: Tensor, groups: Sequence[Sequence[str]] | None = None, layout: Layout | None = None
+        self,
+        mixture: Tensor,
+        groups: Sequence[Sequence[str]] | None = None,
+        layout: Layout | None = None,
+        *,
+        kept: Sequence[slice] | None = None,
+        cut: Cut | None = None,
     ) -> Tensor:
-        """Separate `[B, C, T]` into sums of stems `[B, len(groups), C, T]`; from several threads at once."""
+        """Separate what is kept of `[B, C, T]` into sums of stems `[B, len(groups), C, n]`, in any thread."""
 
 
 def ready(model: Model | Separator) -> Model:
@@ -71,8 +83,7 @@ def engine_options(model: Model) -> dict[str, Any]:
     options = getattr(model, "options", None)
     plain = {} if options is None else asdict(options)
     plain.pop("batch", None)  # how many segments at once changes no more than rounding
-    if not plain.get("repetition"):
-        plain.pop("repetition", None)  # manifests that are older than this option mean the same
+    plain = {name: value for name, value in plain.items() if value is not None}  # None is what the model's file says
     weights = getattr(model, "weights", None)
     return plain if weights is None else {**plain, "weights": list(weights)}
 
@@ -84,8 +95,7 @@ def separate_blocks(
     channels: int,
     plan: StemPlan,
     *,
-    segment: int,
-    overlap: int,
+    cut: Cut,
     layout: Layout,
     watch: Callable[[Waveform], None] | None = None,
 ) -> Generator[tuple[Waveform, Waveform], None, None]:
@@ -97,8 +107,7 @@ def separate_blocks(
         sample_rate: of the song, in Hz.
         channels: of the song.
         plan: which outputs the model has to give.
-        segment: samples separated at once, at the model's rate.
-        overlap: samples that neighbouring segments share.
+        cut: what the network is given at once, at the model's rate.
         layout: which channels the model sees together.
         watch: sees the outputs `[K, C, n]` at the model's rate.
 
@@ -112,18 +121,19 @@ def separate_blocks(
     count = len(plan.others)
     groups = [plan.parts[name] for name in plan.others]
     freed = FreedMemory()
+    window = model.window(cut, channels)
 
-    def separate(mixture: Tensor) -> Tensor:
-        freed.before_segment(last=mixture.shape[-1] < segment)
-        return model.separate(mixture, groups, layout)
+    def separate(mixture: Tensor, kept: Sequence[slice]) -> Tensor:
+        freed.before_segment(last=mixture.shape[-1] < window.segment)
+        return model.separate(mixture, groups, layout, kept=kept, cut=cut)
 
     estimates = separate_stream(
         separate,
         _resampled(waiting.watch(blocks), sample_rate, model.sample_rate, channels),
-        segment=segment,
-        overlap=overlap,
+        segment=window.segment,
+        overlap=window.overlap,
         context=model.context,
-        batch=model.batch_for(segment, channels),
+        batch=model.batch_for(window.segment, channels),
     )
 
     def grouped() -> Iterator[Waveform]:

@@ -86,7 +86,8 @@ def _look(separator: SongSeparator, job: Job, pace: dict[Layout, float]) -> Fore
     if layout not in pace:
         pace[layout] = _time_second(separator, info.channels, layout)
     # What neighbouring segments share is computed twice.
-    wall_s = pace[layout] * seconds * (1 + separator.overlap / (separator.segment - separator.overlap))
+    cut = separator.model.window(separator.cut, info.channels)
+    wall_s = pace[layout] * seconds * cut.segment / (cut.segment - cut.overlap)
     if FORMATS[options.file_format].lossy:
         rate = (options.bitrate_kbps or _LOSSY_KBPS) * 125 * (info.channels + 1) // 2
     else:
@@ -97,7 +98,7 @@ def _look(separator: SongSeparator, job: Job, pace: dict[Layout, float]) -> Fore
 
 def _time_second(separator: SongSeparator, channels: int, layout: Layout) -> float:
     """Time what a second of music takes, with some seconds of silence."""
-    samples = min(separator.segment, separator.model.excerpt_samples(_TIMED_S))
+    samples = min(separator.cut.segment, separator.model.excerpt_samples(_TIMED_S))
     silence = torch.zeros(1, channels, samples)
     groups = [separator.plan.parts[name] for name in separator.plan.others]
     best = float("inf")

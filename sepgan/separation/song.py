@@ -35,7 +35,7 @@ from sepgan.separation.sources import Source
 from sepgan.separation.staging import Staging
 from sepgan.separation.stems import StemPlan
 from sepgan.stem_writer import StemWriter
-from sepgan.streaming import PIECE, joint
+from sepgan.streaming import PIECE, Cut, joint
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio done and the seconds there are, None where the file does not say."""
@@ -63,8 +63,7 @@ class SongRun:
         plan: its stems.
         options: what was asked for, with `segment` and `overlap` filled in.
         layout: which channels the model sees together.
-        segment: samples at the model's rate that are separated at once.
-        overlap: samples that neighbouring segments share.
+        cut: samples at the model's rate that the network is given at once.
         model_source: name or path of the model, as it was given.
         pipe: takes the only stem in place of a file.
     """
@@ -75,8 +74,7 @@ class SongRun:
     plan: StemPlan
     options: SeparationOptions
     layout: Layout
-    segment: int
-    overlap: int
+    cut: Cut
     model_source: str | None
     pipe: BinaryIO | None = None
 
@@ -87,8 +85,9 @@ class SongRun:
         start = round(options.start_s * info.sample_rate)
         wanted = None if options.duration_s is None else max(1, round(options.duration_s * info.sample_rate))
         frames = self._frames(start, wanted)
-        fade = joint(self.overlap, self.model.context)
-        meters = Measuring(info, plan, self.model.sample_rate, self.segment - self.overlap, fade)
+        window = self.model.window(self.cut, info.channels)
+        hop, fade = window.segment - window.overlap, joint(window.overlap, self.model.context)
+        meters = Measuring(info, plan, self.model.sample_rate, hop, fade)
         with (
             self._folder(frames) as staged,
             StemWriter(
@@ -115,8 +114,7 @@ class SongRun:
                 info.sample_rate,
                 info.channels,
                 plan,
-                segment=self.segment,
-                overlap=self.overlap,
+                cut=self.cut,
                 layout=self.layout,
                 watch=meters.seams.push,
             )
@@ -124,7 +122,7 @@ class SongRun:
             # not, as a thread that waits for more of it could not be stopped.
             if self.job.song.path.is_file():
                 # All pieces of a segment may wait to be written, so that the next one can be separated meanwhile.
-                separated = ahead(separated, 2 + -(-(self.segment - self.overlap) // PIECE))
+                separated = ahead(separated, 2 + -(-hop // PIECE))
             with contextlib.closing(separated) as pieces:
                 for mixture, others in pieces:
                     writer.write(mixture, others)
@@ -199,8 +197,8 @@ class SongRun:
             models=model_records(self.model, self.model_source),
             options=dict(all_options(self.model, self.options)),
             engine=EngineRecord(
-                segment=self.segment,
-                overlap=self.overlap,
+                segment=self.cut.segment,
+                overlap=self.cut.overlap,
                 layout=self.layout,
                 separated_up_to_hz=min(info.sample_rate, self.model.sample_rate) // 2,
                 threads=torch.get_num_threads(),

@@ -18,7 +18,7 @@ from sepgan.data.store import FULL_SCALE, SampleStore
 from sepgan.evaluation.metrics import global_sdr
 from sepgan.recipe import Recipe, SourceRecipe
 from sepgan.separator import Separator
-from sepgan.streaming import separate_array
+from sepgan.streaming import separate_array, whole
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def validate(separator: Separator, songs: Sequence[ValidationSong]) -> dict[str,
     sums: dict[str, list[float]] = {}
     for song in songs:
         mixture = torch.stack(list(song.references.values())).sum(0).to(device)
-        estimates = separate_array(separator, mixture, segment=separator.segment, overlap=separator.overlap)
+        estimates = separate_array(whole(separator), mixture, segment=separator.segment, overlap=separator.overlap)
         for stem, reference in song.references.items():
             if float(reference.abs().max()) == 0.0:
                 continue

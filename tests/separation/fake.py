@@ -15,6 +15,7 @@ from sepgan.checkpoint import CheckpointHeader
 from sepgan.separation import SeparationResult
 from sepgan.separation.channels import Layout
 from sepgan.separator import Separator
+from sepgan.streaming import Cut, share_for, span
 from tests import synth
 
 STEMS = ("drums", "bass", "other", "vocals")
@@ -55,15 +56,29 @@ class Shares(Separator):
     def batch_for(self, segment: int, channels: int) -> int:
         return 1
 
+    def cut_for(self, channels: int) -> Cut:
+        segment = round(share_for(channels) * self.segment)
+        return Cut(segment, self.overlap_for(segment))
+
+    def window(self, cut: Cut, channels: int) -> Cut:
+        return cut
+
     def separate(
-        self, mixture: Tensor, groups: Sequence[Sequence[str]] | None = None, layout: Layout | None = None
+        self,
+        mixture: Tensor,
+        groups: Sequence[Sequence[str]] | None = None,
+        layout: Layout | None = None,
+        *,
+        kept: Sequence[slice] | None = None,
+        cut: Cut | None = None,
     ) -> Tensor:
         assert layout is not None
         stems = torch.zeros(len(mixture), len(self.stems), *mixture.shape[1:])
         for group in map(list, layout):
             stems[:, :, group] = self(mixture[:, group])
         sums = [stems[:, [self.stems.index(stem) for stem in group]].sum(1) for group in groups or []]
-        return torch.stack(sums, dim=1)
+        outputs = torch.stack(sums, dim=1)
+        return outputs if kept is None else outputs[..., span(kept)]
 
     def forward(self, mixture: Tensor) -> Tensor:
         self.inspect(mixture)

@@ -149,6 +149,15 @@ def test_no_global_state_is_touched() -> None:
     assert str(numpy_state) == str(np.random.get_state(legacy=False))
 
 
+def test_a_chosen_segment_says_how_long_a_stream_lags_unless_repetitions_are_asked_for() -> None:
+    """The bundled model looks for what is alike in longer windows than a stream may be meant to wait for."""
+    usual, short = Separator.load("default"), Separator.load("default", segment_s=2.0)
+    assert short.latency_s < 4.0  # cells of the network's grid
+    assert usual.latency_s > 40.0
+    assert Separator.load("default", segment_s=2.0, repetition=1).latency_s == usual.latency_s
+    assert Separator.load("default", repetition=0).latency_s == usual.latency_s
+
+
 @pytest.mark.parametrize("options", [{"segment_s": 0.0}, {"segment_s": -1.0}, {"overlap": 0.6}, {"overlap": -0.1}])
 def test_segments_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="must"):

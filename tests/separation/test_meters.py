@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sepgan.separation.meters import BandwidthMeter, PresenceMeter, SeamMeter
-from sepgan.streaming import separate_stream
+from sepgan.streaming import separate_stream, whole
 from tests import synth
 from tests.separation.fake import Audio
 
@@ -115,7 +115,7 @@ def test_segments_without_overlap_are_heard_and_with_overlap_are_not(overlap: in
 
     song: list[npt.NDArray[np.float32]] = [synth.tone(447.0, 3.0, sample_rate=RATE_HZ)]
     meter = SeamMeter(1, RATE_HZ, 3000, (0, overlap))
-    for stems in separate_stream(drift, song, segment=3000 + overlap, overlap=overlap):
+    for stems in separate_stream(whole(drift), song, segment=3000 + overlap, overlap=overlap):
         meter.push(stems.numpy())
     level_db = meter.decibels()[0]
     assert level_db is not None

@@ -12,6 +12,7 @@ from sepgan import checkpoint, cli
 from sepgan.errors import CheckpointError, RecipeError
 from sepgan.recipe import from_dict, to_dict
 from sepgan.separator import Separator
+from sepgan.streaming import Separate
 from sepgan.training.comparison import measure
 from sepgan.training.comparison.measure import REALISM, Scored, choose, differences, score
 from sepgan.training.comparison.report import verdict
@@ -92,8 +93,8 @@ def test_better_estimates_score_better(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny_separator()
     untrained = score(network, songs, 0.0)
 
-    def truth(separator: Separator, mixture: torch.Tensor, **keys: int) -> torch.Tensor:
-        stems = [torch.stack([known.references[stem] for stem in separator.stems]) for known in songs]
+    def truth(function: Separate, mixture: torch.Tensor, **keys: int) -> torch.Tensor:
+        stems = [torch.stack([known.references[stem] for stem in network.stems]) for known in songs]
         return next(value for value in stems if torch.allclose(value.sum(0), mixture, atol=1e-5))
 
     with monkeypatch.context() as patched:

@@ -15,7 +15,7 @@ from sepgan.evaluation.metrics import global_sdr
 from sepgan.evaluation.spectral import multi_resolution_stft, silence_leakage
 from sepgan.evaluation.statistics import MINIMUM_TRACKS, difference_interval, interval
 from sepgan.separator import Separator
-from sepgan.streaming import separate_array
+from sepgan.streaming import separate_array, whole
 from sepgan.training.validation import ValidationSong
 
 Values = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ def score(separator: Separator, songs: Sequence[ValidationSong], share: float) -
     for song in songs:
         references = torch.stack(list(song.references.values()))  # [S, C, T]
         mixture = references.sum(0)
-        found = separate_array(separator, mixture, segment=separator.segment, overlap=separator.overlap)
+        found = separate_array(whole(separator), mixture, segment=separator.segment, overlap=separator.overlap)
         estimates = torch.stack([found[sorted(song.covers[stem])].sum(0).cpu() for stem in song.references])
         values = {
             "usdr": global_sdr(references, estimates),

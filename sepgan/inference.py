@@ -1,0 +1,189 @@
+"""One pass of a separator over a mixture: what the network says of its channels, refined, as waveforms.
+
+Masks are spread, applied and inverted some frames at a time, so that no spectrum of a stem is ever held, and only what
+is asked for is inverted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from sepgan import repetition
+from sepgan.frontend import FRAMES_AT_ONCE, OverlapAdd
+from sepgan.repetition import Gains, Grid, find_gains
+from sepgan.separator import Separator
+from sepgan.streaming import Cut, separate_array, span
+from sepgan.wiener import wiener
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a pass.
+
+    Attributes:
+        outputs: Numbers of the stems that each output is the sum of.
+        layout: Channels that the network sees together; each channel is in one group.
+        precision: Of the network, one of `PRECISIONS`.
+        kept: Samples of each item of the batch whose stems are wanted.
+        cut: How the network is fed; None with all at once.
+    """
+
+    outputs: Sequence[Sequence[int]]
+    layout: Sequence[Sequence[int]]
+    precision: str
+    kept: Sequence[slice]
+    cut: Cut | None
+
+    def later(self, samples: int) -> Task:
+        """The same of a mixture that begins earlier."""
+        return replace(self, kept=[slice(kept.start + samples, kept.stop + samples) for kept in self.kept])
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How a pass goes.
+
+    Attributes:
+        separator: In evaluation mode, on the device that is to be used.
+        wiener: Iterations of the multichannel Wiener filter.
+        repetition: Passes that average all stems but vocals over similar moments, whose words are the same.
+    """
+
+    separator: Separator
+    wiener: int
+    repetition: int
+
+    def run(self, mixture: Tensor, task: Task) -> Tensor:
+        """Separate `[B, C, T]` into `[B, len(outputs), C, n]`, the samples from the first kept to the last."""
+        device = self.separator.stft.window.device
+        if device.type == "cuda" and mixture.device.type == "cpu":
+            mixture = mixture.pin_memory()
+        if self.wiener or self.repetition or device.type != "cpu":
+            return self._together(mixture, task)
+        outputs: Tensor | None = None
+        for group in task.layout:  # one by one, to save memory
+            if sorted(group) == list(range(mixture.shape[1])):
+                return self._together(mixture, replace(task, layout=[group]))
+            found = self._together(mixture[:, list(group)], replace(task, layout=[range(len(group))]))
+            if outputs is None:
+                outputs = found.new_empty(*found.shape[:2], mixture.shape[1], found.shape[-1])
+            outputs[:, :, list(group)] = found
+            del found  # before the next group of channels needs room
+        assert outputs is not None
+        return outputs
+
+    def _together(self, mixture: Tensor, task: Task) -> Tensor:
+        stft, kept = self.separator.stft, span(task.kept)
+        spectrum = stft.frames(mixture.to(stft.window.device, non_blocking=True))  # [B, C, N, F]
+        seen = self.separator.seen(spectrum.mT)  # [B, C, bands, N]
+        masks = self._masks(seen, task)
+        # Frames that have no part in what is kept have been heard, and need nothing more.
+        frames = stft.reaching(kept)
+        spectrum, seen, masks = spectrum[:, :, frames], seen[..., frames], masks[..., frames]
+        first, count = frames.start, spectrum.shape[2]
+        gains = None
+        if self.repetition and self._repeating:
+            heard = [slice(each.start - first, each.stop - first) for each in map(stft.reaching, task.kept)]
+            gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard)
+        del seen
+        canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), count)
+        for begin, some in _divided(masks, gains, count if self.wiener else FRAMES_AT_ONCE):
+            part = spectrum[..., begin : begin + some.shape[-1], :]
+            for output, masked in self._masked(part, some, task.outputs):
+                canvas.add(masked, begin, (slice(None), output))
+        return canvas.waveform(kept.stop - kept.start, kept.start - first * stft.hop_length)
+
+    def _masked(
+        self, spectrum: Tensor, masks: Tensor, outputs: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Frames `[B, C, n, F]` of each output, from masks `[B, S, C, bands, n]`."""
+        bands = self.separator.bands
+        if self.wiener:
+            stems = self._refined(spectrum, masks)
+        for output, group in enumerate(outputs):
+            if self.wiener:
+                yield output, stems[:, list(group)].sum(1)
+                continue
+            mask = masks[:, group[0]] if len(group) == 1 else masks[:, list(group)].sum(1)
+            yield output, spectrum * bands.to_frames(mask)
+
+    def _refined(self, spectrum: Tensor, masks: Tensor) -> Tensor:
+        """Filter the stems, and give what the filter leaves over to the residual stem, so that they still sum."""
+        separator = self.separator
+        masks = torch.stack([separator.bands.to_frames(mask) for mask in masks.unbind(1)], dim=1)
+        stems = wiener((masks * spectrum.unsqueeze(1)).mT, spectrum.mT, self.wiener).mT  # [B, S, C, N, F]
+        stems[:, separator.stems.index(separator.residual_stem)] += spectrum - stems.sum(1)
+        return stems
+
+    @property
+    def _repeating(self) -> list[int]:
+        return [number for number, stem in enumerate(self.separator.stems) if stem != "vocals"]  # these have new words
+
+    def _grid(self) -> Grid:
+        separator = self.separator
+        return Grid(
+            separator.bands.centres_hz(separator.sample_rate), separator.sample_rate / separator.stft.hop_length
+        )
+
+    def _masks(self, seen: Tensor, task: Task) -> Tensor:
+        """Return masks `[B, S, C, bands, N]` for `[B, C, bands, N]`, each group of channels seen by itself."""
+        width = self.separator.recipe.generator.channels
+        if [list(group) for group in task.layout] == [list(range(width))]:
+            return self._network(seen, task)
+        batch, channels = seen.shape[:2]
+        masks: Tensor = seen.new_empty(batch, len(self.separator.stems), channels, *seen.shape[2:])
+        for size in sorted({len(group) for group in task.layout}):
+            groups = [list(group) for group in task.layout if len(group) == size]
+            if size == width:
+                items = torch.stack([seen[:, group] for group in groups], dim=1)
+            else:  # one by one, each repeated to the width of the network
+                groups = [[channel] for group in groups for channel in group]
+                items = torch.stack([seen[:, group].expand(-1, width, -1, -1) for group in groups], dim=1)
+            found = self._network(items.flatten(0, 1), task)
+            found = found.reshape(batch, len(groups), *found.shape[1:])
+            for number, group in enumerate(groups):
+                masks[:, :, group] = found[:, number] if size == width else found[:, number].mean(2, keepdim=True)
+        return masks
+
+    def _network(self, seen: Tensor, task: Task) -> Tensor:
+        """Masks `[B, S, channels, bands, N]`, of pieces where not all is to be heard at once."""
+        if seen.device.type == "cpu" and len(seen) > 1 and self.repetition:  # else there is one group of channels
+            return torch.cat([self._network(item[None], task) for item in seen])
+        cut = None if task.cut is None else self.separator.segmenting.in_frames(task.cut)
+        if cut is None or cut.segment >= seen.shape[-1]:
+            return self._heard(seen, task.precision)
+        function = partial(self._piece, precision=task.precision)
+        context = self.separator.frames_of_context
+        pieces = [
+            separate_array(function, item, segment=cut.segment, overlap=cut.overlap, context=context) for item in seen
+        ]
+        return torch.stack(pieces).to(seen.device)
+
+    def _piece(self, seen: Tensor, wanted: Sequence[slice], *, precision: str) -> Tensor:
+        return self._heard(seen.to(self.separator.stft.window.device), precision)[..., span(wanted)]
+
+    def _heard(self, seen: Tensor, precision: str) -> Tensor:
+        if precision == "fp32":
+            masks: Tensor = self.separator.generator(seen)
+            return masks
+        with torch.autocast(seen.device.type, PRECISIONS[precision]):
+            rough: Tensor = self.separator.generator(seen)
+        return rough if rough.is_complex() else rough.float()
+
+
+def _divided(masks: Tensor, gains: Gains | None, at_once: int) -> Iterator[tuple[int, Tensor]]:
+    """Masks of some frames at a time, with the gains, and the number of the first of these frames."""
+    count = masks.shape[-1]
+    longer = max(at_once, repetition.FRAMES_AT_ONCE)
+    for begin in range(0, count, longer):
+        block = slice(begin, min(begin + longer, count))
+        some = masks[..., block] if gains is None else gains.divide(masks[..., block], block)
+        for first in range(0, some.shape[-1], at_once):
+            yield begin + first, some[..., first : first + at_once]
