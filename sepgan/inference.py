@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sepgan import repetition
 from sepgan.frontend import FRAMES_AT_ONCE, OverlapAdd
+from sepgan.models.branched import BranchedUNet
 from sepgan.repetition import Gains, Grid, find_gains
 from sepgan.separator import Separator
 from sepgan.streaming import Cut, separate_array, span
@@ -83,10 +84,10 @@ class Pass:
         stft, kept = self.separator.stft, span(task.kept)
         spectrum = stft.frames(mixture.to(stft.window.device, non_blocking=True))  # [B, C, N, F]
         seen = self.separator.seen(spectrum.mT)  # [B, C, bands, N]
-        masks = self._masks(seen, task)
-        # Frames that have no part in what is kept have been heard, and need nothing more.
-        frames = stft.reaching(kept)
-        spectrum, seen, masks = spectrum[:, :, frames], seen[..., frames], masks[..., frames]
+        # Frames that have no part in what is kept are heard, and nothing more.
+        frames = slice(stft.reaching(kept).start, min(stft.reaching(kept).stop, seen.shape[-1]))
+        masks = self._masks(seen, frames, task)
+        spectrum, seen = spectrum[:, :, frames], seen[..., frames]
         first, count = frames.start, spectrum.shape[2]
         gains = None
         if self.repetition and self._repeating:
@@ -132,13 +133,14 @@ class Pass:
             separator.bands.centres_hz(separator.sample_rate), separator.sample_rate / separator.stft.hop_length
         )
 
-    def _masks(self, seen: Tensor, task: Task) -> Tensor:
-        """Return masks `[B, S, C, bands, N]` for `[B, C, bands, N]`, each group of channels seen by itself."""
+    def _masks(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+        """Return masks `[B, S, C, bands, n]` of some frames of `[B, C, bands, N]`, each group of channels by itself."""
         width = self.separator.recipe.generator.channels
         if [list(group) for group in task.layout] == [list(range(width))]:
-            return self._network(seen, task)
+            return self._network(seen, frames, task)
         batch, channels = seen.shape[:2]
-        masks: Tensor = seen.new_empty(batch, len(self.separator.stems), channels, *seen.shape[2:])
+        shape = (batch, len(self.separator.stems), channels, seen.shape[2], frames.stop - frames.start)
+        masks: Tensor = seen.new_empty(shape)
         for size in sorted({len(group) for group in task.layout}):
             groups = [list(group) for group in task.layout if len(group) == size]
             if size == width:
@@ -146,36 +148,42 @@ class Pass:
             else:  # one by one, each repeated to the width of the network
                 groups = [[channel] for group in groups for channel in group]
                 items = torch.stack([seen[:, group].expand(-1, width, -1, -1) for group in groups], dim=1)
-            found = self._network(items.flatten(0, 1), task)
+            found = self._network(items.flatten(0, 1), frames, task)
             found = found.reshape(batch, len(groups), *found.shape[1:])
             for number, group in enumerate(groups):
                 masks[:, :, group] = found[:, number] if size == width else found[:, number].mean(2, keepdim=True)
         return masks
 
-    def _network(self, seen: Tensor, task: Task) -> Tensor:
-        """Masks `[B, S, channels, bands, N]`, of pieces where not all is to be heard at once."""
+    def _network(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+        """Masks `[B, S, channels, bands, n]` of some frames, of pieces where not all is to be heard at once."""
         if seen.device.type == "cpu" and len(seen) > 1 and self.repetition:  # else there is one group of channels
-            return torch.cat([self._network(item[None], task) for item in seen])
+            return torch.cat([self._network(item[None], frames, task) for item in seen])
         cut = None if task.cut is None else self.separator.segmenting.in_frames(task.cut)
         if cut is None or cut.segment >= seen.shape[-1]:
-            return self._heard(seen, task.precision)
+            return self._heard(seen, frames, task.precision)
         function = partial(self._piece, precision=task.precision)
         context = self.separator.frames_of_context
         pieces = [
             separate_array(function, item, segment=cut.segment, overlap=cut.overlap, context=context) for item in seen
         ]
-        return torch.stack(pieces).to(seen.device)
+        return torch.stack(pieces)[..., frames].to(seen.device)
 
     def _piece(self, seen: Tensor, wanted: Sequence[slice], *, precision: str) -> Tensor:
-        return self._heard(seen.to(self.separator.stft.window.device), precision)[..., span(wanted)]
+        return self._heard(seen.to(self.separator.stft.window.device), span(wanted), precision)
 
-    def _heard(self, seen: Tensor, precision: str) -> Tensor:
+    def _heard(self, seen: Tensor, frames: slice, precision: str) -> Tensor:
         if precision == "fp32":
-            masks: Tensor = self.separator.generator(seen)
-            return masks
+            return self._said(seen, frames)
         with torch.autocast(seen.device.type, PRECISIONS[precision]):
-            rough: Tensor = self.separator.generator(seen)
+            rough = self._said(seen, frames)
         return rough if rough.is_complex() else rough.float()
+
+    def _said(self, seen: Tensor, frames: slice) -> Tensor:
+        generator = self.separator.generator
+        if isinstance(generator, BranchedUNet):  # it need not make the others
+            return generator.some(seen, frames)
+        masks: Tensor = generator(seen)
+        return masks[..., frames]
 
 
 def _divided(masks: Tensor, gains: Gains | None, at_once: int) -> Iterator[tuple[int, Tensor]]:

@@ -93,17 +93,24 @@ class BranchedUNet(nn.Module):
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
-        bands, frames = magnitudes.shape[-2:]
+        return self.some(magnitudes, slice(0, magnitudes.shape[-1]))
+
+    def some(self, magnitudes: Tensor, frames: slice) -> Tensor:
+        """Return masks `[B, S, C, F, n]` of some frames, with less work: the last levels are made of these alone."""
+        bands = magnitudes.shape[-2]
         skip, branches = self.decoded(magnitudes)
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
-            return torch.cat(self._shares(self._logits(skip, branches), 1), dim=1)[..., :bands, :frames]
+            return torch.cat(self._shares(self._logits(skip, branches), 1), dim=1)[..., :bands, frames]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, self.channels, 2 * skip.shape[-2], frames)
-        for begin in range(0, -(-frames // 4), COLUMNS_AT_ONCE):
+        before = frames.start // 4  # columns of four frames that nothing is wanted of
+        count = frames.stop - 4 * before
+        masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, self.channels, 2 * skip.shape[-2], count)
+        for begin in range(before, -(-frames.stop // 4), COLUMNS_AT_ONCE):
             end = begin + COLUMNS_AT_ONCE
             first, last = max(0, begin - COLUMNS_REACH), end + COLUMNS_REACH
             tile = skip[..., 2 * first : 2 * last], [branch[..., first:last] for branch in branches]
-            places: Sequence[Tensor] = torch.split(masks[..., 4 * begin : 4 * end], self.counts, dim=1)
+            place = masks[..., 4 * (begin - before) : 4 * (end - before)]
+            places: Sequence[Tensor] = torch.split(place, self.counts, dim=1)
             inside = slice(4 * (begin - first), 4 * (begin - first) + places[0].shape[-1])
             if self.full_resolution:
                 shares = self._shares([part[..., inside] for part in self._sorted_logits(*tile)], 3)
@@ -112,7 +119,7 @@ class BranchedUNet(nn.Module):
                 shares = self._shares([part[..., inside] for part in self._logits(*tile)], 1)
             for place, share in zip(places, shares, strict=True):
                 place.copy_(share)
-        return masks[..., :bands, :]
+        return masks[..., :bands, frames.start - 4 * before :]
 
     def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The first skip connection, and what enters the level that it joins in each branch, filled up to the grid.

@@ -14,7 +14,7 @@ from sepgan.separation.channels import Layout
 from sepgan.separation.freed_memory import FreedMemory
 from sepgan.separation.stems import StemPlan
 from sepgan.separator import Separator
-from sepgan.streaming import Cut, separate_stream
+from sepgan.streaming import Cut, separate_stream, span
 
 
 class Model(Protocol):
@@ -123,8 +123,13 @@ def separate_blocks(
     freed = FreedMemory()
     window = model.window(cut, channels)
 
+    lengths: list[tuple[int, int]] = []
+
     def separate(mixture: Tensor, kept: Sequence[slice]) -> Tensor:
-        freed.before_segment(last=mixture.shape[-1] < window.segment)
+        whole = span(kept)
+        lengths.append((mixture.shape[-1], whole.stop - whole.start))
+        freed.before_segment(other=lengths[-1] != lengths[0])
+        del lengths[:-1]
         return model.separate(mixture, groups, layout, kept=kept, cut=cut)
 
     estimates = separate_stream(

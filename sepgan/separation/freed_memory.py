@@ -7,7 +7,8 @@ setting of the whole process, so programs make it (`sepgan separate`, benchmarks
 
 What is kept falls to pieces with time, as threads take it in turns that nobody plans: hours took up to a tenth more
 than minutes. And it is of use to segments of one length; the last one of a song is shorter, and took 50 to 150 MB
-beside what was kept for the others. So now and then, and before the last segment, all goes back.
+beside what was kept for the others, and of the first more is kept than of those that follow. So now and then, and
+before a segment of another length, all goes back.
 """
 
 from __future__ import annotations
@@ -48,25 +49,25 @@ def keep_freed_memory() -> bool:
 class FreedMemory:
     """What a song has freed: it goes back to the system when it has grown, so that hours take no more than minutes.
 
-    Without glibc nothing is done, and where nothing tells the memory of a process, only the last segment counts.
+    Without glibc nothing is done, and where nothing tells the memory of a process, only their lengths count.
     """
 
     def __init__(self) -> None:
         self._segments = 0
         self._usual_bytes: int | None = None
 
-    def before_segment(self, last: bool) -> None:
+    def before_segment(self, other: bool) -> None:
         """Give back what is free if it is too much; to be called by the thread that separates.
 
         Args:
-            last: The segment that follows is shorter than those before.
+            other: The segment that follows is of another length than the one before.
         """
         self._segments += 1
         resident = resident_bytes()
         if self._segments == SETTLED:
             self._usual_bytes = resident
         grown = self._usual_bytes is not None and resident > GROWTH * self._usual_bytes
-        if last or grown:
+        if other or grown:
             give_back_freed_memory()
 
 

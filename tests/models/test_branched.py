@@ -54,6 +54,19 @@ def test_masks_have_the_size_of_the_input_and_sum_to_one(channels: int, bands: i
     assert float((masks.sum(1) - 1).abs().max()) <= SUM_OF_MASKS
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("inference", [False, True])
+def test_some_frames_are_those_of_all(full: bool, inference: bool) -> None:
+    """Also where the last levels are made in several tiles, which lie elsewhere then."""
+    network, x = make(full_resolution=full).eval(), magnitudes(1, 2, 40, 700)
+    with torch.inference_mode(inference), torch.no_grad():
+        whole = network(x)
+        for frames in (slice(0, 700), slice(0, 1), slice(699, 700), slice(3, 5), slice(130, 600), slice(257, 258)):
+            part = network.some(x, frames)
+            assert part.shape[-1] == frames.stop - frames.start
+            assert float((part - whole[..., frames]).abs().max()) <= SAME_ALONE
+
+
 def test_an_item_is_judged_the_same_alone_and_in_a_batch_even_while_training() -> None:
     network = make().train()
     batch = magnitudes(3, 2, 64, 32)
