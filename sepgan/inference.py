@@ -108,10 +108,9 @@ class Pass:
         bands = self.separator.bands
         if self.wiener:
             stems = self._refined(spectrum, masks)
+            yield from enumerate(stems[:, list(group)].sum(1) for group in outputs)
+            return
         for output, group in enumerate(outputs):
-            if self.wiener:
-                yield output, stems[:, list(group)].sum(1)
-                continue
             mask = masks[:, group[0]] if len(group) == 1 else masks[:, list(group)].sum(1)
             yield output, spectrum * bands.to_frames(mask)
 

@@ -15,6 +15,7 @@ from sepgan.errors import OutOfMemoryError, UsageError
 from sepgan.models.graph import Graph
 from sepgan.recipe import from_dict
 from sepgan.separator import Separator
+from sepgan.streaming import Cut
 
 SAME_DB = -100.0  # one computation in another order
 TIES_DB = -50.0  # in noise, frames are as much alike as others up to rounding, which then decides
@@ -93,6 +94,25 @@ def test_what_is_kept_is_a_part_of_all(options: EngineOptions, channels: int) ->
     assert kept.shape[-1] == 1500
     for item, (begin, end) in enumerate(((500, 700), (900, 2000), (600, 1000))):
         assert error_db(stems[item, 1, :, begin:end], kept[item, 0, :, begin - 500 : end - 500]) <= SAME_DB
+
+
+def test_shifted_copies_are_heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are longer than what the network is to be given at once, and that would be no reason to cut them."""
+    separator, mixture, seen = make(), noise(1, 2, 9000), []
+    forward = separator.generator.forward
+
+    def counted(magnitudes: Tensor) -> Tensor:
+        seen.append(magnitudes.shape[-1])
+        masks: Tensor = forward(magnitudes)
+        return masks
+
+    monkeypatch.setattr(separator.generator, "forward", counted)
+    engine = Engine(separator, EngineOptions(shifts=3, repetition=1))
+    engine.separate(mixture, cut=Cut(9000, 1000))
+    assert len(seen) == 3
+    seen.clear()
+    engine.separate(mixture, cut=Cut(5000, 1000))
+    assert len(seen) > 3
 
 
 def test_channels_are_seen_together_as_the_layout_says() -> None:
