@@ -182,6 +182,8 @@ class SongRun:
     def _manifest(self, writer: StemWriter, meters: Measuring, began: float) -> Manifest:
         info, path = self.source.info, self.job.song.path
         base = self.job.folder if self.job.manifest is None else self.job.manifest.parent
+        window = self.model.window(self.cut, info.channels)
+        used = self.cut if self.cut.segment < window.segment else window
         return Manifest(
             input=InputRecord(
                 file=path.name,
@@ -197,8 +199,8 @@ class SongRun:
             models=model_records(self.model, self.model_source),
             options=dict(all_options(self.model, self.options)),
             engine=EngineRecord(
-                segment=self.cut.segment,
-                overlap=self.cut.overlap,
+                segment=used.segment,
+                overlap=used.overlap,
                 layout=self.layout,
                 separated_up_to_hz=min(info.sample_rate, self.model.sample_rate) // 2,
                 threads=torch.get_num_threads(),

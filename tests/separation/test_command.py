@@ -79,6 +79,12 @@ def test_repetitions_null_and_are_verified(
     for stem in STEMS:
         assert dbfs(made["averaged"][stem] - made["plain"][stem]) > -80
     assert manifests["averaged"] == {**manifests["plain"], "repetition": 2}, "and older manifests mean what they meant"
+    # Windows are as long as they are, whatever is asked for.
+    assert (
+        run("separate", song, "--out", tmp_path / "long", "--model", model, "--repetition", "2", "--segment", "99") == 0
+    )
+    long, usual = (json.loads((tmp_path / name / "song/manifest.json").read_text()) for name in ("long", "averaged"))
+    assert long["engine"]["segment"] == usual["engine"]["segment"]
     capsys.readouterr()
     paths = [tmp_path / name / "song" / "manifest.json" for name in made]
     assert run("separate", "--verify", *paths) == 0
