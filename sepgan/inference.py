@@ -13,9 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sepgan import repetition
 from sepgan.frontend import FRAMES_AT_ONCE, OverlapAdd
 from sepgan.models.branched import BranchedUNet
+from sepgan.repetition import FRAMES_AT_ONCE as DIVIDED_AT_ONCE
 from sepgan.repetition import Gains, Grid, find_gains
 from sepgan.separator import Separator
 from sepgan.streaming import Cut, separate_array, span
@@ -85,7 +85,8 @@ class Pass:
         spectrum = stft.frames(mixture.to(stft.window.device, non_blocking=True))  # [B, C, N, F]
         seen = self.separator.seen(spectrum.mT)  # [B, C, bands, N]
         # Frames that have no part in what is kept are heard, and nothing more.
-        frames = slice(stft.reaching(kept).start, min(stft.reaching(kept).stop, seen.shape[-1]))
+        reaching = stft.reaching(kept)
+        frames = slice(reaching.start, min(reaching.stop, seen.shape[-1]))
         masks = self._masks(seen, frames, task)
         spectrum, seen = spectrum[:, :, frames], seen[..., frames]
         first, count = frames.start, spectrum.shape[2]
@@ -188,7 +189,7 @@ class Pass:
 def _divided(masks: Tensor, gains: Gains | None, at_once: int) -> Iterator[tuple[int, Tensor]]:
     """Masks of some frames at a time, with the gains, and the number of the first of these frames."""
     count = masks.shape[-1]
-    longer = max(at_once, repetition.FRAMES_AT_ONCE)
+    longer = max(at_once, DIVIDED_AT_ONCE)
     for begin in range(0, count, longer):
         block = slice(begin, min(begin + longer, count))
         some = masks[..., block] if gains is None else gains.divide(masks[..., block], block)

@@ -123,13 +123,9 @@ def separate_blocks(
     freed = FreedMemory()
     window = model.window(cut, channels)
 
-    lengths: list[tuple[int, int]] = []
-
     def separate(mixture: Tensor, kept: Sequence[slice]) -> Tensor:
         whole = span(kept)
-        lengths.append((mixture.shape[-1], whole.stop - whole.start))
-        freed.before_segment(other=lengths[-1] != lengths[0])
-        del lengths[:-1]
+        freed.before_segment(mixture.shape[-1], whole.stop - whole.start)
         return model.separate(mixture, groups, layout, kept=kept, cut=cut)
 
     estimates = separate_stream(

@@ -55,13 +55,15 @@ class FreedMemory:
     def __init__(self) -> None:
         self._segments = 0
         self._usual_bytes: int | None = None
+        self._lengths: tuple[int, ...] = ()
 
-    def before_segment(self, other: bool) -> None:
+    def before_segment(self, *lengths: int) -> None:
         """Give back what is free if it is too much; to be called by the thread that separates.
 
         Args:
-            other: The segment that follows is of another length than the one before.
+            lengths: Of the segment that follows: of what goes in, and what is kept of it.
         """
+        other, self._lengths = self._segments > 0 and lengths != self._lengths, lengths
         self._segments += 1
         resident = resident_bytes()
         if self._segments == SETTLED:

@@ -85,7 +85,7 @@ class SongRun:
         start = round(options.start_s * info.sample_rate)
         wanted = None if options.duration_s is None else max(1, round(options.duration_s * info.sample_rate))
         frames = self._frames(start, wanted)
-        window = self.model.window(self.cut, info.channels)
+        window = self._window()
         hop, fade = window.segment - window.overlap, joint(window.overlap, self.model.context)
         meters = Measuring(info, plan, self.model.sample_rate, hop, fade)
         with (
@@ -151,6 +151,9 @@ class SongRun:
             manifest=manifest,
         )
 
+    def _window(self) -> Cut:
+        return self.model.window(self.cut, self.source.info.channels)
+
     def _frames(self, start: int, wanted: int | None) -> int | None:
         """How long the stems will be, where the source says how long it is."""
         info = self.source.info
@@ -182,7 +185,7 @@ class SongRun:
     def _manifest(self, writer: StemWriter, meters: Measuring, began: float) -> Manifest:
         info, path = self.source.info, self.job.song.path
         base = self.job.folder if self.job.manifest is None else self.job.manifest.parent
-        window = self.model.window(self.cut, info.channels)
+        window = self._window()
         used = self.cut if self.cut.segment < window.segment else window
         return Manifest(
             input=InputRecord(
