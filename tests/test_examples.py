@@ -10,11 +10,12 @@ import pytest
 import soundfile
 import torch
 
-from examples import collect_instrumental, interpolate, label_stems, read_aloud
+from examples import collect_instrumental, electronic_kits, electronic_voices, interpolate, label_stems, read_aloud
 from sepgan import checkpoint
 from sepgan.data import scan
 from sepgan.data.credits import ANY_USE, outside, read_credits
-from sepgan.errors import CheckpointError, UsageError
+from sepgan.data.render.kits import read_kit
+from sepgan.errors import CheckpointError, DatasetError, UsageError
 from sepgan.recipe import SourceRecipe, load
 from sepgan.separator import Separator
 from tests import synth
@@ -105,6 +106,76 @@ def test_a_text_is_read_aloud_by_free_voices(tmp_path: Path) -> None:
         assert len(waveform) > 16000
         assert np.abs(waveform).max() > 0.05
     assert not any(outside(licence, ANY_USE) for _, licence in read_credits(tmp_path / "voices").values())
+
+
+def below(path: Path, hz: float) -> float:
+    """Share of a sound's energy below a frequency."""
+    waveform, rate = soundfile.read(path)
+    power = np.square(np.abs(np.fft.rfft(waveform)))
+    return float(power[np.fft.rfftfreq(len(waveform), 1 / rate) < hz].sum() / power.sum())
+
+
+def test_computed_kits_are_whole_and_sound_as_they_are_called(tmp_path: Path) -> None:
+    electronic_kits.main(["--out", str(tmp_path / "one"), "--kits", "2"])
+    electronic_kits.main(["--out", str(tmp_path / "two"), "--kits", "1"])
+    first, second = (tmp_path / "one" / name for name in ("01", "02"))
+    files = sorted(path.name for path in first.iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "two/01").iterdir())
+    assert all((first / name).read_bytes() == (tmp_path / "two/01" / name).read_bytes() for name in files)
+    for folder in (first, second):
+        kit = read_kit(folder)
+        assert len({instrument.drum for instrument in kit.instruments}) == len(electronic_kits.DRUMS)
+        # Octaves are heard, not read off the name: what is not found at its pitch is left out.
+        assert len(kit.basses) > electronic_kits.BASSES / 2
+        assert all(12 <= bass.note <= 41 for bass in kit.basses)
+        assert all(below(path, 800.0) > 0.8 for path in folder.glob("kick_*"))
+        assert all(below(path, 2000.0) < 0.1 for path in folder.glob("hat_*"))
+        for path in folder.iterdir():
+            waveform, rate = soundfile.read(path)
+            assert rate == electronic_kits.RATE
+            assert np.abs(waveform).max() == pytest.approx(electronic_kits.PEAK, abs=1e-3)
+            assert np.abs(waveform[-1]) < 1e-3, "a click at the end"
+    assert first.joinpath("kick_1.flac").read_bytes() != second.joinpath("kick_1.flac").read_bytes()
+
+
+def test_voices_are_cut_up_and_placed_wide(tmp_path: Path) -> None:
+    synth.folder_tree(tmp_path / "songs")
+    voice = tmp_path / "solo/voice.wav"
+    voice.parent.mkdir()
+    seconds = np.arange(0, 4, 1 / 16000)
+    soundfile.write(voice, 0.3 * np.sin(2 * np.pi * 220 * seconds) * (seconds % 1 < 0.6), 16000)
+    found = electronic_voices.voices_in([tmp_path])
+    assert voice in found
+    assert {path.stem for path in found if "songs" in path.parts} == {"vocals"}
+    for out in ("one", "two"):
+        electronic_voices.main(
+            [str(voice.parent), "--out", str(tmp_path / out), "--songs", "3", "--licence", "CC0 1.0"]
+        )
+    files = sorted((tmp_path / "one/train").iterdir())
+    assert [file.stem for file in files] == sorted(read_credits(tmp_path / "one"))
+    assert read_credits(tmp_path / "one")["000"] == ("solo/voice.wav", "CC0 1.0")
+    songs = [soundfile.read(file)[0] for file in files]
+    for file, song in zip(files, songs, strict=True):
+        assert (tmp_path / "two/train" / file.name).read_bytes() == file.read_bytes()
+        assert song.shape == (electronic_voices.SONG_S * electronic_voices.RATE, 2)
+        assert np.abs(song).max() == pytest.approx(electronic_voices.PEAK, abs=1e-3)
+    assert max(np.abs(song[:, 0] - song[:, 1]).max() for song in songs) > 0.1, "none is wide"
+    assert not np.array_equal(songs[0], songs[1])
+    with pytest.raises(DatasetError, match="no recording below"):
+        electronic_voices.voices_in([tmp_path / "one/none"])
+
+
+def test_a_chopped_voice_repeats_itself_exactly() -> None:
+    voice = np.random.default_rng(0).standard_normal(10 * electronic_voices.RATE).astype(np.float32)
+    repeated = 0
+    for seed in range(4):
+        chopped = electronic_voices.chop(voice, np.random.default_rng(seed))
+        assert np.isfinite(chopped).all()
+        spectrum = np.fft.rfft(chopped, 2 * len(chopped))
+        likeness = np.fft.irfft(np.square(np.abs(spectrum)))
+        # Noise is like itself nowhere else, unless it was played again.
+        repeated += likeness[electronic_voices.RATE // 20 : 2 * electronic_voices.RATE].max() > 0.2 * likeness[0]
+    assert repeated >= 2
 
 
 @pytest.fixture
