@@ -189,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for number in range(1, options.kits + 1):
         make_kit(options.out / f"{number:02}", options.seed + number)
+    print(f"{options.kits} kits in {options.out}")
 
 
 if __name__ == "__main__":

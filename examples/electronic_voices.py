@@ -70,8 +70,8 @@ def chop(voice: Sound, draw: Draw) -> Sound:
                 slice_ = slice_[::-1]
         slice_ = _edged(np.array(slice_))
         for number in range(times):
-            place = out[at + number * every :][: len(slice_)]
-            place += slice_[: len(place)]
+            heard = out[at + number * every :][: len(slice_)]
+            heard += slice_[: len(heard)]
         at += max(times * every, len(slice_)) + step * int(draw.choice([0, 0, 2, 4, 8, 16]))
     return out
 
@@ -149,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         soundfile.write(folder / f"{name}.flac", (PEAK / np.abs(song).max() * song).T, RATE, subtype="PCM_16")
         rows.append((name, f"{path.parent.name}/{path.name}", options.licence))
     write_credits(options.out, rows)
+    print(f"{len(rows)} songs in {folder}")
 
 
 if __name__ == "__main__":
