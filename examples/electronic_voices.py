@@ -21,10 +21,10 @@ from scipy.signal import oaconvolve
 
 from sepgan import audio
 from sepgan.data.credits import write_credits
+from sepgan.data.track import AUDIO_SUFFIXES
 from sepgan.errors import DatasetError
 
 RATE = 44100
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SONG_S = 30.0
 TEMPO_BPM = (85.0, 150.0)
 SHIFTS = (0, 0, 0, 0, -12, -5, -3, 3, 5, 7, 12)  # semitones
@@ -41,11 +41,11 @@ def voices_in(folders: Sequence[Path]) -> list[Path]:
     Raises:
         DatasetError: There is none.
     """
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     named = {path.parent for path in files if path.stem == "vocals"}
     found = [path for path in files if path.stem == "vocals" or path.parent not in named]
     if not found:
-        raise DatasetError(f"no recording below {', '.join(map(str, folders))}: expected {', '.join(SUFFIXES)}")
+        raise DatasetError(f"no recording below {', '.join(map(str, folders))}: expected {', '.join(AUDIO_SUFFIXES)}")
     return found
 
 
