@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,12 +56,12 @@ def show_model(
     print(f"{parameters / 1e6:.1f} million parameters; generator {header.recipe.get('generator', {}).get('kind', '?')}")
     if header.step:
         print(f"trained {header.step} steps, {header.seconds_trained / 60:.0f} minutes on {header.machine}")
-    for entry in header.training_data:
-        amounts = [f"{entry[unit]} {unit}" for unit in ("tracks", "minutes") if unit in entry]
-        roles = {"begins as": entry.get("begins_as"), "taught by": entry.get("taught_by")}
-        of = "".join(f"{role} {name} ({entry['weights']}): " for role, name in roles.items() if name)
-        print(f"  {of}{entry['title']}: {'; '.join([', '.join(amounts), entry['licence']]).removeprefix('; ')}")
-        for group in entry.get("songs", ()) if files else ():
+    passes = header.recipe.get("separation", {}).get("repetition", 0)
+    if passes:
+        print(f"run with --repetition {passes}, unless told otherwise: averages over similar moments")
+    for told, songs in _training_data(header.training_data, apart=files):
+        print(f"  {told}")
+        for group in songs if files else ():
             print("".join(f"    {file}: {group['source']}; {group['licence']}\n" for file in group["files"]), end="")
     for key, value in header.scores.items():
         print(f"  validation uSDR {key}: {value:.2f} dB")
@@ -127,3 +128,20 @@ def begin_model(
 def _summary(entry: Entry) -> str:
     header = entry.header
     return f"{', '.join(header.stems)}; {header.sample_rate} Hz; {header.licence}" if header else ""
+
+
+def _training_data(entries: Sequence[Mapping[str, Any]], *, apart: bool) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Tell of each source in a line, with its songs; what several earlier models have heard once, unless apart."""
+    heard: dict[tuple[str, str, str, str], list[str]] = {}
+    songs: dict[tuple[str, str, str, str], Sequence[Any]] = {}
+    for number, entry in enumerate(entries):
+        amounts = ", ".join(f"{entry[unit]} {unit}" for unit in ("tracks", "minutes") if unit in entry)
+        told = f"{entry['title']}: {'; '.join([amounts, entry['licence']]).removeprefix('; ')}"
+        role = next((role for role in ("begins_as", "taught_by") if entry.get(role)), "")
+        key = (role, str(entry.get("weights", "")), told, str(number) if apart else "")
+        heard.setdefault(key, []).append(entry.get(role, ""))
+        songs[key] = entry.get("songs", ())
+    for key, models in heard.items():
+        role, weights, told, _ = key
+        of = f"{role.replace('_', ' ')} {', '.join(dict.fromkeys(models))} ({weights}): " if role else ""
+        yield of + told, songs[key]

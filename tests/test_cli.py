@@ -205,6 +205,10 @@ def test_models_are_listed_and_described() -> None:
     described = _run("models", "info", "default")
     assert described.returncode == 0
     assert "weights under" in described.stdout
+    assert "run with --repetition 2" in described.stdout
+    sources = [line for line in described.stdout.split("\n# ")[0].splitlines() if line.startswith("  ")]
+    assert len(set(sources)) == len(sources)
+    assert sum("MIR-1K: " in line for line in sources) == 2  # its own, and once for all that it begins as
 
 
 def test_train_then_separate_then_eval(tmp_path: Path) -> None:
