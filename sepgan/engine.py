@@ -42,8 +42,8 @@ class EngineOptions:
         batch: segments at once; None for one on a CPU, and what fits the memory of a GPU (not measured on a GPU yet).
         shifts: how many randomly shifted copies of the mixture are separated and averaged; 0 for the mixture as it is.
         wiener: iterations of the multichannel Wiener filter.
-        repetition: passes that average all stems but vocals over similar moments of a segment, and divide it anew; None
-            for what the model's recipe says.
+        repetition: passes that average all stems but vocals over similar moments of a segment, and divide it anew; with
+            any, patterns that the stems are sums of do so once more. None for what the model's recipe says.
         seed: of the shifts.
 
     Raises:

@@ -54,7 +54,8 @@ class Pass:
     Attributes:
         separator: In evaluation mode, on the device that is to be used.
         wiener: Iterations of the multichannel Wiener filter.
-        repetition: Passes that average all stems but vocals over similar moments, whose words are the same.
+        repetition: Passes that average all stems but vocals over similar moments, whose words are the same. With any,
+            the lowest bands are divided once more by patterns that the stems are sums of.
     """
 
     separator: Separator
@@ -93,7 +94,7 @@ class Pass:
         gains = None
         if self.repetition and self._repeating:
             heard = [slice(each.start - first, each.stop - first) for each in map(stft.reaching, task.kept)]
-            gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard)
+            gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard, patterns=True)
         del seen
         canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), count)
         for begin, some in _divided(masks, gains, count if self.wiener else FRAMES_AT_ONCE):

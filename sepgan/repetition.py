@@ -5,6 +5,7 @@ differs each time, with what else is played, so the mean over a stem's similar m
 them. Similar frames are found as REPET-SIM does (Rafii and Pardo, "Music/voice separation using the similarity matrix",
 ISMIR 2012), their weighted mean is that of non-local means (Buades, Coll and Morel, CVPR 2005), and it is taken of each
 stem by its own estimate, as in a kernel additive model (Liutkus et al., IEEE Transactions on Signal Processing, 2014).
+What is repeated in other company each time is found by patterns then (`sepgan.nmfd`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from sepgan.nmfd import share_by_patterns
 
 NEIGHBOURS = 10  # frames in a mean
 BEFORE_S, AFTER_S = 0.07, 0.12  # around a frame, compared with it: an attack and what rings after it
@@ -91,7 +94,14 @@ class Gains:
 
 
 def find_gains(
-    masks: Tensor, seen: Tensor, stems: Sequence[int], passes: int, grid: Grid, heard: Sequence[slice] | None = None
+    masks: Tensor,
+    seen: Tensor,
+    stems: Sequence[int],
+    passes: int,
+    grid: Grid,
+    heard: Sequence[slice] | None = None,
+    *,
+    patterns: bool = False,
 ) -> Gains:
     """Divide the mixture anew, with some stems by the means of their similar moments and the others as they are.
 
@@ -103,6 +113,8 @@ def find_gains(
             averaged stems share among themselves: the others have had their due, and more of it would be too much.
         grid: Of the last two axes.
         heard: Frames of each item among which what is alike is found; others stay as they are. None for all.
+        patterns: Divide the lowest bands, where most of the energy of a band lies, once more by patterns that all
+            stems are sums of; those of the averaged stems go on learning from the mixture.
     """
     octaves = _octaves(seen.shape[-2])
     pools = _pools(grid.centres_hz.to(masks.device))
@@ -120,6 +132,11 @@ def find_gains(
             for stem, mean in zip(sharing, means, strict=True):
                 levels[stem] = mean * kept
             sharing = stems
+        if patterns and stems:
+            single = octaves[0].groups
+            shared = share_by_patterns(torch.stack(levels)[..., single], stems, grid.frames_per_s)
+            for level, new in zip(levels, shared, strict=True):
+                level[:, single] = new
         for gain, new, old in zip(gains, levels, first, strict=True):
             gain.copy_(((new + floor) / (old + floor)).T)
         gains /= gains.amax(0)  # what is large would leave nothing exact of the sum

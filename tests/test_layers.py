@@ -38,6 +38,7 @@ FLOORS = {
 SAME_ROOM = {
     "stem_writer": "audio",
     "resampling": "audio",
+    "nmfd": "repetition",
     "model_library": "separator",
     "engine": "separator",
     "inference": "separator",

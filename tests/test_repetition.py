@@ -189,3 +189,17 @@ def test_items_of_a_batch_do_not_know_of_each_other() -> None:
     first, second = guess(seed=1), guess(seed=2)
     together = averaged(torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]]))
     assert float((together - torch.cat([averaged(*first), averaged(*second)])).abs().max()) <= BY_HAND
+
+
+def test_patterns_divide_the_lowest_bands_once_more() -> None:
+    bands, generator = SINGLE + 20, torch.Generator().manual_seed(4)
+    masks = torch.softmax(torch.randn(1, 3, 2, bands, 60, generator=generator), dim=1)
+    seen = 0.1 + torch.rand(1, 2, bands, 60, generator=generator)
+    grid = Grid(10.0 * torch.arange(bands), FRAMES_PER_S)
+    before = find_gains(masks, seen, (0, 1), 2, grid).divide(masks, slice(None))
+    after = find_gains(masks, seen, (0, 1), 2, grid, patterns=True).divide(masks, slice(None))
+    assert float((after.sum(1) - 1).abs().max()) <= SUM_ERROR
+    assert float((after - before)[..., SINGLE:, :].abs().max()) <= BY_HAND
+    assert float((after - before)[..., :SINGLE, :].abs().amax((0, 2, 3, 4)).min()) > 0.01, "of all stems, vocals too"
+    none = find_gains(masks, seen, (), 2, grid, patterns=True).divide(masks, slice(None))
+    assert torch.equal(none, masks)
