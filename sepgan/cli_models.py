@@ -58,7 +58,7 @@ def show_model(
         print(f"trained {header.step} steps, {header.seconds_trained / 60:.0f} minutes on {header.machine}")
     passes = header.recipe.get("separation", {}).get("repetition", 0)
     if passes:
-        print(f"run with --repetition {passes}, unless told otherwise: averages over similar moments")
+        print(f"run with --repetition {passes}, unless told otherwise: averages over similar moments, then patterns")
     for told, songs in _training_data(header.training_data, apart=files):
         print(f"  {told}")
         for group in songs if files else ():
