@@ -10,4 +10,6 @@ from sepgan.recipe.section import Section
 class SeparationRecipe(Section):
     """What separates songs if nothing else is asked for; training and validation know none of it."""
 
-    repetition: int = Field(0, ge=0, description="passes that average all stems but vocals over similar moments; then patterns")
+    repetition: int = Field(
+        0, ge=0, description="passes that average all stems but vocals over similar moments; then patterns"
+    )
