@@ -17,10 +17,8 @@ from torch.nn import functional
 
 PATTERNS = 16  # of each stem
 LENGTH_S = 0.14  # of a pattern
-ALONE, TOGETHER = (
-    2,
-    8,
-)  # updates: first by a stem as it was found, then by the mixture; more learn what is wrong in both
+ALONE = 2  # updates by a stem as it was found; more learn what is wrong in it
+TOGETHER = 8  # updates by the mixture then
 ALONE_ONLY = 12  # updates for stems that do not go on with the mixture
 MOST = 2.0  # times its level is what a stem may be said to have: where next to nothing was found, nothing is
 BLUR = 0.1  # of the mean moment in each pattern at first, for what is nothing stays so

@@ -113,8 +113,8 @@ def find_gains(
             averaged stems share among themselves: the others have had their due, and more of it would be too much.
         grid: Of the last two axes.
         heard: Frames of each item among which what is alike is found; others stay as they are. None for all.
-        patterns: Divide the lowest bands, where most of the energy of a band lies, once more by patterns that all
-            stems are sums of; those of the averaged stems go on learning from the mixture.
+        patterns: Divide the lowest bands, where most of the energy of drums and bass lies, once more by patterns that
+            all stems are sums of; those of the averaged stems go on learning from the mixture.
     """
     octaves = _octaves(seen.shape[-2])
     pools = _pools(grid.centres_hz.to(masks.device))
