@@ -10,7 +10,15 @@ import pytest
 import soundfile
 import torch
 
-from examples import collect_instrumental, electronic_kits, electronic_voices, interpolate, label_stems, read_aloud
+from examples import (
+    collect_instrumental,
+    electronic_basses,
+    electronic_kits,
+    electronic_voices,
+    interpolate,
+    label_stems,
+    read_aloud,
+)
 from sepgan import checkpoint
 from sepgan.data import scan
 from sepgan.data.credits import ANY_USE, outside, read_credits
@@ -136,6 +144,38 @@ def test_computed_kits_are_whole_and_sound_as_they_are_called(tmp_path: Path) ->
             assert np.abs(waveform).max() == pytest.approx(electronic_kits.PEAK, abs=1e-3)
             assert np.abs(waveform[-1]) < 1e-3, "a click at the end"
     assert first.joinpath("kick_1.flac").read_bytes() != second.joinpath("kick_1.flac").read_bytes()
+
+
+def test_bass_lines_are_computed_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(electronic_basses, "SECONDS", 4.0)
+    for out, seed in (("one", 0), ("two", 1)):
+        electronic_basses.main(["--out", str(tmp_path / out), "--lines", "4", "--seed", str(seed)])
+    files = sorted((tmp_path / "one/train").iterdir())
+    assert [file.stem for file in files] == sorted(read_credits(tmp_path / "one"))
+    assert not any(outside(licence, ANY_USE) for _, licence in read_credits(tmp_path / "one").values())
+    assert files[1].read_bytes() == (tmp_path / "two/train/001.flac").read_bytes(), "the same seed"
+    for file in files:
+        waveform, rate = soundfile.read(file)
+        assert waveform.shape == (4 * rate, 2)
+        assert np.abs(waveform).max() == pytest.approx(electronic_basses.PEAK, abs=1e-3)
+        spectrum = np.square(np.abs(np.fft.rfft(waveform, axis=0))).sum(1)
+        below = spectrum[: 4 * 1000].sum() / spectrum.sum()  # 0.25 Hz a bin
+        assert below > 0.7, "most of a bass lies below 1 kHz"
+    found = scan(SourceRecipe(kind="singles", root="basses", stem="bass"), {"basses": tmp_path / "one"})
+    assert len(found) == 4
+
+
+def test_notes_of_a_bass_line_follow_each_other() -> None:
+    bends = set()
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        notes = electronic_basses.riff(draw, 2)
+        ends = [note.step + note.held for note in notes]
+        assert all(end <= after.step for end, after in zip(ends, notes[1:], strict=False))
+        assert ends[-1] <= 2 * electronic_basses.STEPS
+        assert all(note.held > 0 and 26 <= note.midi <= 52 for note in notes)
+        bends |= {note.bend for note in notes}
+    assert {-12.0, 0.0, 12.0} <= bends, "some glide, some do not"
 
 
 def test_voices_are_cut_up_and_placed_wide(tmp_path: Path) -> None:

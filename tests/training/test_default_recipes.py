@@ -99,6 +99,7 @@ def test_later_stages_of_default_change_their_part_alone(data: Path, origin: Pat
         ("default_all_rooms_debug", PARTS),
         ("default_electronic_debug", {"branches.0", "heads.0"}),
         ("default_electronic_voices_debug", {"branches.1", "heads.1"}),
+        ("default_electronic_basses_debug", {"branches.0", "heads.0"}),
     ):
         assert train(stage, data, checkpoint.find(before)) == 0
         (_, ours), (_, theirs) = (checkpoint.read(checkpoint.find(run)) for run in (data / stage, before))
