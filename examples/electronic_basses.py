@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 
 from sepgan.data.credits import write_credits
 
@@ -97,12 +98,9 @@ def _curves(draw: Draw, tempo: float, samples: int) -> tuple[Sound, Sound, Sound
     if draw.random() < 0.3:  # gives way to a kick on each beat, as compressors are told to
         beat = (seconds * tempo / 60) % 1.0 * 60 / tempo
         level *= 1.0 - draw.uniform(0.5, 1.0) * np.exp(-beat / draw.uniform(0.05, 0.2))
-    return 440 * 2 ** ((pitch - 69) / 12), _smooth(level, draw.uniform(0.001, 0.012)), opened
-
-
-def _smooth(values: Sound, seconds: float) -> Sound:
-    width = max(1, round(seconds * RATE / CONTROL))
-    return np.convolve(np.pad(values, (width, 0), mode="edge"), np.ones(width) / width)[width : width + len(values)]
+    width = max(1, round(draw.uniform(0.001, 0.012) * RATE / CONTROL))  # of edges
+    level = uniform_filter1d(level, width, mode="nearest", origin=(width - 1) // 2)
+    return 440 * 2 ** ((pitch - 69) / 12), level, opened
 
 
 def line(seed: int) -> Sound:
@@ -128,13 +126,12 @@ def line(seed: int) -> Sound:
         passed = (1 + resonance * np.exp(-4 * (partial / cut - 1) ** 2)) / (1 + (partial / cut) ** 4)
         passed = np.interp(at, grid, passed * (partial * hz < HIGHEST_HZ)) * partial**-fall
         phase = draw.uniform(0, 1) if partial > 1 else 0.0
-        for side, tuning in enumerate((1 + detuned, 1 - detuned) if detuned and partial > 1 else (1.0,)):
+        oscillators = [(1.0, 1.0, 1.0)]  # left, right, tuning: what is lowest stays in the middle
+        if detuned and partial > 1:
+            oscillators = [(1.4, 0.6, 1 + detuned), (0.6, 1.4, 1 - detuned)]
+        for left, right, tuning in oscillators:
             tone = passed * np.sin(2 * np.pi * (partial * tuning * turns_bent + phase))
-            if detuned and partial > 1:
-                sound[side] += 1.4 * tone
-                sound[1 - side] += 0.6 * tone
-            else:
-                sound += tone
+            sound += np.multiply.outer((left, right), tone)
     if np.median(hz) > 55 and draw.random() < 0.5:
         sound += draw.uniform(0.3, 1.2) * np.sin(np.pi * turns)
     if draw.random() < 0.5:
