@@ -6,21 +6,25 @@ is asked for is inverted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from sepgan.frontend import FRAMES_AT_ONCE, OverlapAdd
+from sepgan.frontend import FRAMES_AT_ONCE, LinearBands, OverlapAdd, Stft
 from sepgan.models.branched import BranchedUNet
 from sepgan.repetition import FRAMES_AT_ONCE as DIVIDED_AT_ONCE
-from sepgan.repetition import Gains, Grid, find_gains
+from sepgan.repetition import SINGLE, Gains, Grid, find_gains
 from sepgan.separator import Separator
 from sepgan.streaming import Cut, separate_array, span
+from sepgan.synchronous import corrections, slowest
 from sepgan.wiener import wiener
 
+STRIKING = ("drums", "bass")  # stems of strokes and notes that come again, wave by wave
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -55,7 +59,8 @@ class Pass:
         separator: In evaluation mode, on the device that is to be used.
         wiener: Iterations of the multichannel Wiener filter.
         repetition: Passes that average all stems but vocals over similar moments, whose words are the same. With any,
-            the lowest bands are divided once more by patterns that the stems are sums of.
+            the lowest bands are divided once more by patterns that the stems are sums of, and then, without the filter,
+            strokes of drums and notes of a bass are averaged wave by wave.
     """
 
     separator: Separator
@@ -91,17 +96,55 @@ class Pass:
         masks = self._masks(seen, frames, task)
         spectrum, seen = spectrum[:, :, frames], seen[..., frames]
         first, count = frames.start, spectrum.shape[2]
-        gains = None
+        gains = changes = None
         if self.repetition and self._repeating:
             heard = [slice(each.start - first, each.stop - first) for each in map(stft.reaching, task.kept)]
             gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard, patterns=True)
+            changes = self._synchronised(spectrum, masks, gains, heard, task.outputs)
         del seen
         canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), count)
         for begin, some in _divided(masks, gains, count if self.wiener else FRAMES_AT_ONCE):
-            part = spectrum[..., begin : begin + some.shape[-1], :]
-            for output, masked in self._masked(part, some, task.outputs):
+            frames = slice(begin, begin + some.shape[-1])
+            for output, masked in self._masked(spectrum[..., frames, :], some, task.outputs):
+                if changes is not None:
+                    masked[..., : changes.shape[-1]] += changes[:, output, :, frames]
                 canvas.add(masked, begin, (slice(None), output))
         return canvas.waveform(kept.stop - kept.start, kept.start - first * stft.hop_length)
+
+    def _synchronised(
+        self, spectrum: Tensor, masks: Tensor, gains: Gains, heard: Sequence[slice], outputs: Sequence[Sequence[int]]
+    ) -> Tensor | None:
+        """What averages of strokes add to the lowest bins of each output, `[B, len(outputs), C, N, K]`, if any.
+
+        The stems are made at a rate so low that it has little more than these bins.
+        """
+        separator, stft = self.separator, self.separator.stft
+        striking = [separator.stems.index(stem) for stem in STRIKING if stem in separator.stems]
+        if self.wiener or not striking:
+            return None
+        times = slowest(separator.sample_rate, math.gcd(stft.n_fft, stft.hop_length))
+        slow = Stft(stft.n_fft // times, stft.hop_length // times).to(stft.window.device)
+        bins = slow.n_fft // 2  # without that at half the rate
+        shares = self._shares(masks, gains, bins)
+        changes = spectrum.new_zeros(len(masks), len(outputs), *spectrum.shape[1:3], bins)
+        for item, frames in enumerate(heard):
+            stems = shares[item, :, :, frames] * (spectrum[item, :, frames, :bins] / times)  # [S, C, n, bins]
+            canvas = OverlapAdd(slow, stems.shape[:2], stems.shape[2])
+            canvas.add(functional.pad(stems, (0, 1)), 0)
+            waves = canvas.waveform((stems.shape[2] - 1) * slow.hop_length)
+            found = corrections(waves, striking, separator.sample_rate / times)
+            for output, group in enumerate(outputs):
+                changed = slow.frames(found[list(group)].sum(0))[..., :bins]
+                changes[item, output, :, frames] = changed * times
+        return changes
+
+    def _shares(self, masks: Tensor, gains: Gains, bins: int) -> Tensor:
+        """Masks of all stems over the lowest bins, with the gains, `[B, S, C, N, bins]`."""
+        bands = self.separator.bands
+        if isinstance(bands, LinearBands) and bins <= min(bands.bands, SINGLE):
+            return gains.lowest(bins).divide(masks[..., :bins, :], slice(None)).mT
+        divided = gains.divide(masks, slice(None))
+        return torch.stack([bands.to_frames(mask)[..., :bins] for mask in divided.unbind(1)], dim=1)
 
     def _masked(
         self, spectrum: Tensor, masks: Tensor, outputs: Sequence[Sequence[int]]

@@ -72,6 +72,10 @@ class Gains:
     values: Tensor
     octaves: Sequence[Octave]
 
+    def lowest(self, bands: int) -> Gains:
+        """Those of so many of the lowest bands, of `SINGLE` at most."""
+        return Gains(self.values[:, :, :bands], [Octave(slice(0, bands), slice(0, bands), 1)])
+
     def divide(self, masks: Tensor, frames: slice) -> Tensor:
         """Give each stem its new share of some frames: `[B, S, C, K, n]`, whose sum over S stays up to rounding."""
         divided = torch.empty_like(masks)

@@ -39,6 +39,7 @@ SAME_ROOM = {
     "stem_writer": "audio",
     "resampling": "audio",
     "nmfd": "repetition",
+    "synchronous": "separator",
     "model_library": "separator",
     "engine": "separator",
     "inference": "separator",
