@@ -45,7 +45,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 METRICS = ("usdr", "csdr")
 ORACLE = "irm"
 TIMED_S = 30.0
-KEPT = 2  # version of what the cache holds, and of how models are run
+KEPT = 3  # version of what the cache holds, and of how models are run
 LOUDNESS = 0.1
 
 

@@ -64,11 +64,3 @@ def convolve(head: nn.Conv2d, room: Parities) -> Tensor:
 def sorted_bands(y: Tensor) -> Tensor:
     """View `[B, ..., F, N]` as `convolve` orders its bands, `[B, 2, AT_ONCE, ..., F / 8, N]`."""
     return torch.unflatten(y, -2, (-1, AT_ONCE, 2)).movedim((-2, -3), (1, 2))
-
-
-def by_row(y: Tensor) -> Tensor:
-    """View `[B, C, F, N]` in the order of channels_last as `[B, F, N * C]`.
-
-    A gain a channel is quicker over long rows of repeated gains than over the few channels of a cell.
-    """
-    return y.permute(0, 2, 3, 1).flatten(2)
