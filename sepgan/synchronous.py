@@ -33,9 +33,11 @@ WHITENING, SMOOTHING_HZ = 0.5, 40.0  # of the power of the spectrum that is take
 NEIGHBOURS, LEAST_NEIGHBOURS, LEAST_ALIKE = 10, 3, 0.5
 FALL = 6.0  # of the weight: strokes at right angles count exp(-FALL)
 # What is averaged, and how much of the mean a stem is given for how much of it the mixtures have, as multiples of what
-# the stem has. Half as much again was lost by a mask; many times as much is something else that comes with each stroke.
+# the stem has. Half as much again was lost by a mask; many times as much is something else that comes with each stroke,
+# and where the rest comes with it every time, nobody knows.
 AFTER_S, FADE_S = 0.25, 0.006
 FOUND, GIVEN = (1.0, 1.6, 2.2, 4.0, 6.0), (1.0, 1.6, 1.0, 1.0, 0.5)
+SURE = 3.0  # power of how little alike the rest is
 TAKEN = 0.7  # of the way from a stroke to the mean
 SHARED_S = 0.093  # in which other stems lose or win what one wins or loses
 _EPS = 1e-12
@@ -175,10 +177,28 @@ def _change(found: Tensor, stem: int, strokes: _Strokes) -> Tensor:
     mean, all_mean = ((weights[:, None] @ each[:, strokes.near]).squeeze(2) for each in (windows, heard))
     shape = mean * (strokes.lasting > 0)
     size = _product(shape, own) / (_product(shape, shape) + _EPS)
-    size *= _given((_product(shape, all_mean) + _EPS) / (_product(shape, mean) + _EPS))
+    given = _given((_product(shape, all_mean) + _EPS) / (_product(shape, mean) + _EPS))
+    apart = (1 - _together(weights, (heard - windows)[:, strokes.begins], strokes.alike, all_mean - mean, mean)) ** SURE
+    size *= torch.where(given > 1, 1 + (given - 1) * apart, given)
     change = (size[:, None] * mean - own) * (strokes.lasting * (strokes.weights.sum(1, keepdim=True) > 0))
     places = strokes.begins[:, None] + torch.arange(length, device=found.device)
     return torch.zeros_like(found[stem]).index_add(1, places.flatten(), change.flatten(1))
+
+
+def _together(weights: Tensor, rests: Tensor, alike: Tensor, rest: Tensor, mean: Tensor) -> Tensor:
+    """How alike the rest is wherever a stroke comes again, from 0 by chance to 1: a riff lets no one tell them apart.
+
+    Args:
+        weights: Of those most like each stroke, `[H, N]`.
+        rests: The mixture without the stem at each stroke, `[C, H, length]`.
+        alike: Which of them are most like each, `[H, N]`.
+        rest: Their weighted sums, `[C, H, length]`, of which what is like `mean` does not count: a mask took it away.
+        mean: The same of the stem.
+    """
+    rest = rest - mean * (_product(rest, mean) / (_product(mean, mean) + _EPS))[:, None]
+    powers = _product(rests, rests)[alike]
+    chance, same = (weights.square() * powers).sum(1), weights.sum(1) * (weights * powers).sum(1)
+    return ((_product(rest, rest) - chance) / (same - chance + _EPS)).clamp(0, 1)
 
 
 def _product(first: Tensor, second: Tensor) -> Tensor:

@@ -173,6 +173,17 @@ def test_given_follows_its_table() -> None:
     assert synchronous._given(torch.tensor([0.0, 1.3, 99.0])).tolist() == pytest.approx([1.0, 1.3, GIVEN[-1]])
 
 
+def test_a_rest_is_alike_where_it_comes_with_every_stroke() -> None:
+    """Nearly 1 for the same riff each time, nearly 0 for other notes, whatever the masks left of the stroke itself."""
+    stroke, riff, others = noise(1, 1, 300), noise(1, 1, 300, seed=1), noise(1, 20, 300, seed=2)
+    weights, alike = torch.full((20, 10), 0.1), (torch.arange(20)[:, None] + torch.arange(1, 11)) % 20
+    for rests, low, high in ((riff.expand(1, 20, 300), 0.75, 1.0), (others, 0.0, 0.2), (0 * others, 0.0, 0.01)):
+        left = rests + 0.5 * stroke
+        found = synchronous._together(weights, left, alike, left[:, alike].mean(2), stroke.expand(1, 20, 300))
+        assert float(found.min()) >= low
+        assert float(found.max()) <= high
+
+
 def test_corrections_reach_the_outputs_they_belong_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tone that goes from bass to drums at the low rate, heard at the song's, in phase and as loud."""
     rate, hz, seconds = 44100, 110.0, 3.0
