@@ -43,6 +43,7 @@ def show_model(
 ) -> None:
     """Show what a model says of itself: data, licences, training, scores. Its sha256 is checked."""
     from sepgan import checkpoint
+    from sepgan.inference import STRIKING
 
     path = checkpoint.find(model)
     header, tensors = checkpoint.read(path)
@@ -58,7 +59,8 @@ def show_model(
         print(f"trained {header.step} steps, {header.seconds_trained / 60:.0f} minutes on {header.machine}")
     passes = header.recipe.get("separation", {}).get("repetition", 0)
     if passes:
-        print(f"run with --repetition {passes}, unless told otherwise: averages over similar moments, then patterns")
+        then = "then patterns, then strokes" if set(header.stems) & set(STRIKING) else "then patterns"
+        print(f"run with --repetition {passes}, unless told otherwise: averages over similar moments, {then}")
     for told, songs in _training_data(header.training_data, apart=files):
         print(f"  {told}")
         for group in songs if files else ():

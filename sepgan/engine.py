@@ -43,7 +43,8 @@ class EngineOptions:
         shifts: how many randomly shifted copies of the mixture are separated and averaged; 0 for the mixture as it is.
         wiener: iterations of the multichannel Wiener filter.
         repetition: passes that average all stems but vocals over similar moments of a segment, and divide it anew; with
-            any, patterns that the stems are sums of do so once more. None for what the model's recipe says.
+            any, patterns that the stems are sums of do so once more, and without the filter strokes of drums and notes
+            of a bass are averaged wave by wave. None for what the model's recipe says.
         seed: of the shifts.
 
     Raises:

@@ -11,5 +11,5 @@ class SeparationRecipe(Section):
     """What separates songs if nothing else is asked for; training and validation know none of it."""
 
     repetition: int = Field(
-        0, ge=0, description="passes that average all stems but vocals over similar moments; then patterns"
+        0, ge=0, description="passes that average all stems but vocals over similar moments; then patterns, strokes"
     )
