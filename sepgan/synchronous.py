@@ -178,7 +178,7 @@ def _change(found: Tensor, stem: int, strokes: _Strokes) -> Tensor:
     shape = mean * (strokes.lasting > 0)
     size = _product(shape, own) / (_product(shape, shape) + _EPS)
     given = _given((_product(shape, all_mean) + _EPS) / (_product(shape, mean) + _EPS))
-    apart = (1 - _together(weights, (heard - windows)[:, strokes.begins], strokes.alike, all_mean - mean, mean)) ** SURE
+    apart = (1 - _together(weights, heard[:, strokes.begins] - own, strokes.alike, all_mean - mean, mean)) ** SURE
     size *= torch.where(given > 1, 1 + (given - 1) * apart, given)
     change = (size[:, None] * mean - own) * (strokes.lasting * (strokes.weights.sum(1, keepdim=True) > 0))
     places = strokes.begins[:, None] + torch.arange(length, device=found.device)
