@@ -127,9 +127,8 @@ def _strokes(wave: Tensor, rate: float) -> _Strokes | None:
 def _begins(wave: Tensor, rate: float) -> Tensor:
     """Samples at which something begins in `[C, n]`: where levels rise more than anywhere near."""
     step = max(1, round(STEP_S * rate))
-    window = torch.hann_window(2 * round(WATCHED_S * rate / 2), device=wave.device)
-    spectrum = torch.stft(wave, len(window), step, window=window, pad_mode="constant", return_complex=True)
-    levels = spectrum.abs().sum(0)  # [F, N]
+    watched = Stft(2 * round(WATCHED_S * rate / 2), step).to(wave.device)
+    levels = watched(wave).abs().sum(0)  # [F, N]
     levels = torch.log1p(COMPRESSION * levels / (levels.amax() + _EPS))
     over, apart = (max(1, round(seconds * rate / step)) for seconds in (RISE_S, APART_S))
     rises = (levels[:, over:] - levels[:, :-over]).clamp_min(0).sum(0)
