@@ -97,19 +97,22 @@ class BranchedUNet(nn.Module):
         return self.some(magnitudes, slice(0, magnitudes.shape[-1]))
 
     def some(self, magnitudes: Tensor, frames: slice) -> Tensor:
-        """Return masks `[B, S, C, F, n]` of some frames, with less work: the last levels are made of these alone."""
+        """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone."""
         bands = magnitudes.shape[-2]
-        skip, branches = self.decoded(magnitudes)
+        before, after = frames.start // 4, -(-frames.stop // 4)  # columns of four frames
+        made = slice(max(0, before - COLUMNS_REACH), after + COLUMNS_REACH)
+        skip, branches = self.decoded(magnitudes, made)
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
-            return torch.cat(self._shares(self._logits(skip, branches), 1), dim=1)[..., :bands, frames]
+            masks = torch.cat(self._shares(self._logits(skip, branches), 1), dim=1)
+            return masks[..., :bands, frames.start - 4 * made.start : frames.stop - 4 * made.start]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        before = frames.start // 4  # columns of four frames that nothing is wanted of
         count = frames.stop - 4 * before
         masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, self.channels, 2 * skip.shape[-2], count)
-        for begin in range(before, -(-frames.stop // 4), COLUMNS_AT_ONCE):
+        for begin in range(before, after, COLUMNS_AT_ONCE):
             end = begin + COLUMNS_AT_ONCE
-            first, last = max(0, begin - COLUMNS_REACH), end + COLUMNS_REACH
-            tile = skip[..., 2 * first : 2 * last], [branch[..., first:last] for branch in branches]
+            first, last = max(made.start, begin - COLUMNS_REACH), end + COLUMNS_REACH
+            here = slice(first - made.start, last - made.start)
+            tile = skip[..., 2 * here.start : 2 * here.stop], [branch[..., here] for branch in branches]
             place = masks[..., 4 * (begin - before) : 4 * (end - before)]
             places: Sequence[Tensor] = torch.split(place, self.counts, dim=1)
             inside = slice(4 * (begin - first), 4 * (begin - first) + places[0].shape[-1])
@@ -122,11 +125,15 @@ class BranchedUNet(nn.Module):
                 place.copy_(share)
         return masks[..., :bands, frames.start - 4 * before :]
 
-    def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def decoded(self, magnitudes: Tensor, columns: slice) -> tuple[Tensor, list[Tensor]]:
         """The first skip connection, and what enters the level that it joins in each branch, filled up to the grid.
 
+        Args:
+            magnitudes: `[B, C, F, N]`.
+            columns: Of four frames each that are wanted; those behind the last are left out.
+
         Shape:
-            `[B, C, F, N] -> [B, W, F / 2, N / 2]` and `[B, 2 V, F / 4, N / 4]` each, W and V the first two widths.
+            `[B, W, F / 2, 2 n]` and `[B, 2 V, F / 4, n]` each, of n columns; W and V are the first two widths.
         """
         bands, frames = magnitudes.shape[-2:]
         x = functional.pad(magnitudes, (0, -frames % self.grid, 0, -bands % self.grid))
@@ -136,13 +143,19 @@ class BranchedUNet(nn.Module):
             skip, x = down(x)
             skips.append(skip)
         x = self.bottleneck(functional.pad(x, (1, 2, 1, 2)))
+        first, *joined = skips
+        parts = [range(*columns.indices(joined[0].shape[-1]))]  # of the last level, and of those before it
+        for skip in joined[1:]:
+            parts.append(_needed(parts[-1], skip.shape[-1]))
+        x = _some(x, _needed(parts[-1], x.shape[-1]))
         for up in self.shared:
-            x = torch.cat([skips.pop(), up(x)], dim=1)
-        return skips[0], [self._decode(branch, x, skips[1:]) for branch in self.branches]
+            x = _join(cast(_Up, up), x, joined.pop(), parts.pop())
+        wanted = range(2 * parts[0].start, 2 * parts[0].stop)
+        return _some(first, wanted), [self._decode(branch, x, joined, parts) for branch in self.branches]
 
-    def _decode(self, branch: nn.Module, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        for up, skip in zip(_levels(branch), reversed(skips), strict=False):
-            x = torch.cat([skip, up(x)], dim=1)
+    def _decode(self, branch: nn.Module, x: Tensor, skips: Sequence[Tensor], parts: Sequence[range]) -> Tensor:
+        for up, skip, part in zip(_levels(branch), reversed(skips), reversed(parts), strict=False):
+            x = _join(cast(_Up, up), x, skip, part)
         return x
 
     def seen_by_heads(self, skip: Tensor, branches: Sequence[Tensor]) -> list[Tensor]:
@@ -218,6 +231,21 @@ def _levels(branch: nn.Module) -> Sequence[nn.Module]:
     return cast(Sequence[nn.Module], branch)  # a ModuleList, which mypy takes for a Module
 
 
+def _needed(part: range, columns: int) -> range:
+    """Which of the columns of a level, so many, `_Up` makes some of the next one's of."""
+    return range(max(0, part.start // 2 - 1), min(columns, (part.stop - 1) // 2 + 2))
+
+
+def _some(x: Tensor, part: range) -> Tensor:
+    return x[..., part.start : part.stop]
+
+
+def _join(up: _Up, x: Tensor, skip: Tensor, part: range) -> Tensor:
+    """Some columns of a skip connection, and of what `up` makes of `x`, the columns that these need."""
+    first = part.start - 2 * _needed(part, skip.shape[-1] // 2).start
+    return torch.cat([_some(skip, part), _some(up(x), range(first, first + len(part)))], dim=1)
+
+
 def _conv(size_in: int, size_out: int) -> nn.Conv2d:
     return nn.Conv2d(size_in, size_out, KERNEL, stride=2)
 
@@ -248,8 +276,8 @@ class _Up(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)[..., :-1, :-1] + self.bias.view(1, -1, 1, 1)
-        y: Tensor = self.dropout(self.affine(functional.relu_(x)))  # in place: the sum is nobody else's
+        x = self.conv(x)[..., :-1, :-1].add_(self.bias.view(1, -1, 1, 1))  # in place: nobody else has it
+        y: Tensor = self.dropout(self.affine(functional.relu_(x)))
         return y
 
     def sorted(self, x: Tensor) -> Parities:
