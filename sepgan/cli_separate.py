@@ -168,12 +168,13 @@ def _load(weighted: Sequence[tuple[str, float]], device: str, options: EngineOpt
     return load_engine(weighted, device, options)
 
 
-def share_threads(jobs: int) -> None:
-    """Give each of several songs its part of the cores, unless the environment says how many threads there are."""
+def share_threads(jobs: int) -> int:
+    """Return how many threads each of several songs has: its part of the cores, or as many as the environment says."""
     import torch
 
     if jobs > 1 and not os.environ.get("SEPGAN_NUM_THREADS"):
         torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    return torch.get_num_threads()
 
 
 def _separate(
@@ -187,7 +188,7 @@ def _separate(
 ) -> SeparationSummary:
     from sepgan.separation import SeparationFailure, separate_files
 
-    share_threads(min(jobs, len(songs)))
+    threads = share_threads(min(jobs, len(songs)))
     many = len(songs) > 1
 
     def finished(outcome: Outcome) -> None:
@@ -205,6 +206,7 @@ def _separate(
         progress=lambda song, done_s, total_s: reporter.advance(song.name, done_s, total_s),
         finished=finished if many else None,
         model_source=model,
+        threads=threads if separator.device.type == "cpu" else None,
     )
     for song in summary.skipped:
         reporter.say(f"{song}: done already with this model and these options, skipped")

@@ -73,6 +73,11 @@ class Ensemble:
         return max((e.precision_error_db for e in self.engines if e.precision_error_db is not None), default=None)
 
     @property
+    def device(self) -> torch.device:
+        """Where the first model is."""
+        return self.engines[0].device
+
+    @property
     def segment(self) -> int:
         """Samples separated at once by default."""
         return self.segmenting.segment

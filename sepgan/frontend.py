@@ -64,15 +64,33 @@ class Stft(nn.Module):
             max(0, (samples.start - half) // self.hop_length + 1), -(-(samples.stop + half) // self.hop_length)
         )
 
-    def frames(self, waveform: Tensor) -> Tensor:
-        """Transform `[..., T]` to `[..., N, F]`: the same numbers as `forward`, frame after frame in memory."""
-        half = self.n_fft // 2
-        framed = functional.pad(waveform, (half, half)).unfold(-1, self.n_fft, self.hop_length)
-        frames = framed.shape[-2]
-        spectrum = framed.new_empty(*framed.shape[:-1], half + 1, dtype=self.window.dtype.to_complex())
-        for first in range(0, frames, FRAMES_AT_ONCE):  # overlapping frames are four times the waveform
+    def count(self, samples: int) -> int:
+        """How many frames a waveform of so many samples has."""
+        return 1 + samples // self.hop_length
+
+    def frames(self, waveform: Tensor, wanted: range | None = None) -> Tensor:
+        """Transform `[..., T]` to `[..., N, F]`: the same numbers as `forward`, frame after frame in memory.
+
+        Args:
+            waveform: `[..., T]`.
+            wanted: Which frames, at least one; None for all.
+        """
+        wanted = range(self.count(waveform.shape[-1])) if wanted is None else wanted
+        if len(wanted) <= FRAMES_AT_ONCE:
+            return self._transformed(waveform, wanted)
+        shape = (*waveform.shape[:-1], len(wanted), self.n_fft // 2 + 1)
+        spectrum = waveform.new_empty(shape, dtype=self.window.dtype.to_complex())
+        for first in range(0, len(wanted), FRAMES_AT_ONCE):  # overlapping frames are four times the waveform
             part = slice(first, first + FRAMES_AT_ONCE)
-            spectrum[..., part, :] = torch.fft.rfft(framed[..., part, :] * self.window)
+            spectrum[..., part, :] = self._transformed(waveform, wanted[part])
+        return spectrum
+
+    def _transformed(self, waveform: Tensor, frames: range) -> Tensor:
+        half, length = self.n_fft // 2, waveform.shape[-1]
+        begin, end = frames.start * self.hop_length - half, (frames.stop - 1) * self.hop_length + half
+        heard = waveform[..., max(0, begin) : min(end, length)]
+        heard = functional.pad(heard, (max(0, -begin), max(0, end - length)))
+        spectrum: Tensor = torch.fft.rfft(heard.unfold(-1, self.n_fft, self.hop_length) * self.window)
         return spectrum
 
 

@@ -1,7 +1,7 @@
 """One pass of a separator over a mixture: what the network says of its channels, refined, as waveforms.
 
-Masks are spread, applied and inverted some frames at a time, so that no spectrum of a stem is ever held, and only what
-is asked for is inverted.
+The mixture is transformed once to be heard and once to be masked, and masks are spread, applied and inverted, some
+frames at a time: no spectrum of the mixture or a stem is ever held, and only what is asked for is inverted.
 """
 
 from __future__ import annotations
@@ -88,28 +88,59 @@ class Pass:
 
     def _together(self, mixture: Tensor, task: Task) -> Tensor:
         stft, kept = self.separator.stft, span(task.kept)
-        spectrum = stft.frames(mixture.to(stft.window.device, non_blocking=True))  # [B, C, N, F]
-        seen = self.separator.seen(spectrum.mT)  # [B, C, bands, N]
+        mixture = mixture.to(stft.window.device, non_blocking=True)
         # Frames that have no part in what is kept are heard, and nothing more.
         reaching = stft.reaching(kept)
-        frames = slice(reaching.start, min(reaching.stop, seen.shape[-1]))
-        masks = self._masks(seen, frames, task)
-        spectrum, seen = spectrum[:, :, frames], seen[..., frames]
-        first, count = frames.start, spectrum.shape[2]
+        frames = range(reaching.start, min(reaching.stop, stft.count(mixture.shape[-1])))
+        seen, lowest = self._seen(mixture)
+        masks = self._masks(seen, slice(frames.start, frames.stop), task)
+        seen, lowest = (each[..., frames.start : frames.stop] for each in (seen, lowest))
         gains = changes = None
         if self.repetition and self._repeating:
-            heard = [slice(each.start - first, each.stop - first) for each in map(stft.reaching, task.kept)]
+            near = map(stft.reaching, task.kept)
+            heard = [slice(each.start - frames.start, each.stop - frames.start) for each in near]
             gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard, patterns=True)
-            changes = self._synchronised(spectrum, masks, gains, heard, task.outputs)
+            changes = self._synchronised(lowest.mT, masks, gains, heard, task.outputs)
         del seen
-        canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), count)
-        for begin, some in _divided(masks, gains, count if self.wiener else FRAMES_AT_ONCE):
-            frames = slice(begin, begin + some.shape[-1])
-            for output, masked in self._masked(spectrum[..., frames, :], some, task.outputs):
+        canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), len(frames))
+        for begin, some in _divided(masks, gains, len(frames) if self.wiener else FRAMES_AT_ONCE):
+            here = slice(begin, begin + some.shape[-1])
+            spectrum = stft.frames(mixture, frames[here])
+            for output, masked in self._masked(spectrum, some, task.outputs):
                 if changes is not None:
-                    masked[..., : changes.shape[-1]] += changes[:, output, :, frames]
+                    masked[..., : changes.shape[-1]] += changes[:, output, :, here]
                 canvas.add(masked, begin, (slice(None), output))
-        return canvas.waveform(kept.stop - kept.start, kept.start - first * stft.hop_length)
+        return canvas.waveform(kept.stop - kept.start, kept.start - frames.start * stft.hop_length)
+
+    def _seen(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is shown of `[B, C, T]`, `[B, C, bands, N]`, and the lowest bins, `[B, C, K, N]`."""
+        stft = self.separator.stft
+        count, bins = stft.count(mixture.shape[-1]), 0 if self._slow is None else self._slow.n_fft // 2
+        seen: Tensor | None = None
+        lowest = mixture.new_empty(*mixture.shape[:2], bins, count, dtype=stft.window.dtype.to_complex())
+        for first in range(0, count, FRAMES_AT_ONCE):
+            part = slice(first, min(first + FRAMES_AT_ONCE, count))
+            spectrum = stft.frames(mixture, range(part.start, part.stop)).mT
+            lowest[..., part] = spectrum[..., :bins, :]
+            some = self.separator.seen(spectrum)
+            seen = some.new_empty(*some.shape[:-1], count) if seen is None else seen
+            seen[..., part] = some
+        assert seen is not None
+        return seen, lowest
+
+    @property
+    def _striking(self) -> list[int]:
+        stems = self.separator.stems
+        return [] if self.wiener or not self.repetition else [stems.index(stem) for stem in STRIKING if stem in stems]
+
+    @property
+    def _slow(self) -> Stft | None:
+        """The transform at the rate of strokes, where they are averaged; its bins are the lowest of the other one's."""
+        if not self._striking:
+            return None
+        stft = self.separator.stft
+        times = slowest(self.separator.sample_rate, math.gcd(stft.n_fft, stft.hop_length))
+        return Stft(stft.n_fft // times, stft.hop_length // times).to(stft.window.device)
 
     def _synchronised(
         self, spectrum: Tensor, masks: Tensor, gains: Gains, heard: Sequence[slice], outputs: Sequence[Sequence[int]]
@@ -117,22 +148,27 @@ class Pass:
         """What averages of strokes add to the lowest bins of each output, `[B, len(outputs), C, N, K]`, if any.
 
         The stems are made at a rate so low that it has little more than these bins.
+
+        Args:
+            spectrum: The lowest bins of the mixture, `[B, C, N, K]`.
+            masks: Of all bands, `[B, S, C, bands, N]`.
+            gains: What they are multiplied by.
+            heard: Frames of each item.
+            outputs: As of `Task`.
         """
-        separator, stft = self.separator, self.separator.stft
-        striking = [separator.stems.index(stem) for stem in STRIKING if stem in separator.stems]
-        if self.wiener or not striking:
+        slow = self._slow
+        if slow is None:
             return None
-        times = slowest(separator.sample_rate, math.gcd(stft.n_fft, stft.hop_length))
-        slow = Stft(stft.n_fft // times, stft.hop_length // times).to(stft.window.device)
-        bins = slow.n_fft // 2  # without that at half the rate
+        times, bins = self.separator.stft.n_fft // slow.n_fft, spectrum.shape[-1]
+        rate = self.separator.sample_rate / times
         shares = self._shares(masks, gains, bins)
         changes = spectrum.new_zeros(len(masks), len(outputs), *spectrum.shape[1:3], bins)
         for item, frames in enumerate(heard):
-            stems = shares[item, :, :, frames] * (spectrum[item, :, frames, :bins] / times)  # [S, C, n, bins]
+            stems = shares[item, :, :, frames] * (spectrum[item, :, frames] / times)  # [S, C, n, bins]
             canvas = OverlapAdd(slow, stems.shape[:2], stems.shape[2])
             canvas.add(functional.pad(stems, (0, 1)), 0)
             waves = canvas.waveform((stems.shape[2] - 1) * slow.hop_length)
-            found = corrections(waves, striking, separator.sample_rate / times)
+            found = corrections(waves, self._striking, rate)
             for output, group in enumerate(outputs):
                 changed = slow.frames(found[list(group)].sum(0))[..., :bins]
                 changes[item, output, :, frames] = changed * times

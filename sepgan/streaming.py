@@ -11,7 +11,9 @@ where both segments agree the result is theirs to the last bit. A cross-fade is 
 mixture.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +45,19 @@ class Cut:
 
     segment: int
     overlap: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Threads that separate segments side by side.
+
+    Attributes:
+        executor: has them.
+        threads: how many, and how many segments are in work or wait for the ones before them.
+    """
+
+    executor: ThreadPoolExecutor
+    threads: int
 
 
 def span(wanted: Sequence[slice]) -> slice:
@@ -157,10 +172,12 @@ def separate_stream(
     overlap: int,
     context: Context = NO_CONTEXT,
     batch: int = 1,
+    pool: Pool | None = None,
 ) -> Iterator[Tensor]:
     """Separate a stream of blocks and give the stems as they are ready.
 
-    Blocks are taken only as they are needed, so that never more than a batch of segments and two blocks are held.
+    Blocks are taken only as they are needed, so that never more segments than are separated at once and two blocks are
+    held.
 
     Args:
         function: separates a batch of segments of one length; see `whole` for one that knows nothing of what is wanted.
@@ -169,6 +186,7 @@ def separate_stream(
         overlap: samples that neighbouring segments share; at most half a segment.
         context: samples at the ends of a segment that are left out where the overlap is longer than both: not wanted.
         batch: segments that the function is given at once, the last times perhaps fewer.
+        pool: threads that call the function; None to call it in this one.
 
     Yields:
         Stems `[S, C, n]`, n at most `PIECE`; together they are as long as the blocks.
@@ -186,7 +204,8 @@ def separate_stream(
     fade_begin, fade_end = joint(overlap, context)
     fade = crossfade(fade_end - fade_begin)
     earlier: Tensor | None = None  # what the last segment has for the cross-fade
-    for stems, is_last in _separated(function, _segments(blocks, segment, hop, (fade_begin, fade_end)), batch):
+    batches = _batches(_segments(blocks, segment, hop, (fade_begin, fade_end)), batch)
+    for stems, is_last in _separated(function, batches, pool):
         begin = 0
         if earlier is not None and len(fade):
             with torch.inference_mode():
@@ -210,33 +229,54 @@ class _Segment:
     is_last: bool
 
 
-def _separated(function: Separate, segments: Iterable[_Segment], batch: int) -> Iterator[tuple[Tensor, bool]]:
-    """Separate some segments at a time; give what is wanted of the stems of each, and whether it is the last."""
+def _batches(segments: Iterable[_Segment], batch: int) -> Iterator[list[_Segment]]:
+    """Some segments of one length at a time."""
     held: list[_Segment] = []
     for segment in segments:
         if held and segment.samples.shape != held[0].samples.shape:
-            yield from _together(function, held)
+            yield held
             held = []
         held.append(segment)
         is_last = segment.is_last
         del segment
-        if len(held) < batch and not is_last:
-            continue
-        ready, held = held, []
-        yield from _together(function, ready)
+        if len(held) == batch or is_last:
+            ready, held = held, []
+            yield ready
+            del ready
 
 
-def _together(function: Separate, held: list[_Segment]) -> Iterator[tuple[Tensor, bool]]:
+def _separated(
+    function: Separate, batches: Iterable[list[_Segment]], pool: Pool | None
+) -> Iterator[tuple[Tensor, bool]]:
+    """What is wanted of the stems of each segment, and whether it is the last, in their order."""
+    if pool is None:
+        for held in batches:
+            yield from _together(function, held)
+        return
+    waiting: deque[Future[list[tuple[Tensor, bool]]]] = deque()
+    try:
+        for held in batches:
+            waiting.append(pool.executor.submit(_together, function, held))
+            del held
+            if len(waiting) == pool.threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _together(function: Separate, held: list[_Segment]) -> list[tuple[Tensor, bool]]:
     wanted = [segment.wanted for segment in held]
     is_last = [segment.is_last for segment in held]
     mixtures = torch.from_numpy(np.stack([segment.samples for segment in held]))
     held.clear()
     with torch.inference_mode():
-        stems = list(function(mixtures, wanted).unbind())
-    del mixtures
+        stems = function(mixtures, wanted).unbind()
     first = span(wanted).start
-    for part, last in zip(wanted, is_last, strict=True):
-        yield stems.pop(0)[..., part.start - first : part.stop - first], last
+    parts = [slice(part.start - first, part.stop - first) for part in wanted]
+    return [(stem[..., part], last) for stem, part, last in zip(stems, parts, is_last, strict=True)]
 
 
 def separate_array(

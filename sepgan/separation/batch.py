@@ -39,6 +39,7 @@ class SongSeparator:
         out: the output folder.
         options: what is wanted.
         model_source: name or path of the model, as it was given; for the manifest only.
+        threads: as for `separate_files`.
 
     Raises:
         UsageError: the options do not fit the model or each other.
@@ -50,6 +51,7 @@ class SongSeparator:
         out: Path,
         options: SeparationOptions = DEFAULTS,
         model_source: str | None = None,
+        threads: int | None = None,
     ) -> None:
         model = ready(model)
         if options.file_format not in FORMATS:
@@ -64,6 +66,7 @@ class SongSeparator:
             raise UsageError(f"the overlap ({overlap} samples) must be at most half a segment ({segment} samples)")
         self.model = model
         self.model_source = model_source
+        self._threads = threads
         self.options = replace(options, segment=segment, overlap=overlap)
         self.plan: StemPlan = plan_stems(model.stems, model.residual_stem, options)
         self._out = out
@@ -134,6 +137,7 @@ class SongSeparator:
                 cut,
                 self.model_source,
                 pipe,
+                self._threads,
             )
             try:
                 return run.run(progress)
@@ -187,6 +191,7 @@ def separate_files(
     progress: Callable[[Path, float, float | None], None] | None = None,
     finished: Callable[[Outcome], None] | None = None,
     model_source: str | None = None,
+    threads: int | None = None,
 ) -> SeparationSummary:
     """Separate songs; one that fails does not stop the others.
 
@@ -199,12 +204,14 @@ def separate_files(
         progress: called with the song, and as for `separate_file`; from as many threads as there are jobs.
         finished: called with the result or failure of each song, in the order of the songs.
         model_source: name or path of the model, as it was given; for the manifest only.
+        threads: of torch that each song may use, for its segments side by side, in a program that owns its process: how
+            many torch gives to threads to come is changed. None for one segment at a time, which changes nothing.
 
     Raises:
         UsageError: before anything is computed, where two songs would be written to the same file, files exist already,
             or the options do not fit the model.
     """
-    separator = SongSeparator(model, Path(out_dir), options, model_source)
+    separator = SongSeparator(model, Path(out_dir), options, model_source, threads)
     planned = [separator.job(path if isinstance(path, Song) else Song(Path(path))) for path in paths]
     require_distinct(planned)
     done = [job for job in planned if options.skip_existing and separator.is_done(job)]

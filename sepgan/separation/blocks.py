@@ -14,7 +14,7 @@ from sepgan.separation.channels import Layout
 from sepgan.separation.freed_memory import FreedMemory
 from sepgan.separation.stems import StemPlan
 from sepgan.separator import Separator
-from sepgan.streaming import Cut, separate_stream, span
+from sepgan.streaming import Cut, Pool, separate_stream, span
 
 
 class Model(Protocol):
@@ -98,6 +98,7 @@ def separate_blocks(
     cut: Cut,
     layout: Layout,
     watch: Callable[[Waveform], None] | None = None,
+    pool: Pool | None = None,
 ) -> Generator[tuple[Waveform, Waveform], None, None]:
     """Separate a stream of any rate and channels and give it back in step with its stems.
 
@@ -110,6 +111,7 @@ def separate_blocks(
         cut: what the network is given at once, at the model's rate.
         layout: which channels the model sees together.
         watch: sees the outputs `[K, C, n]` at the model's rate.
+        pool: threads that separate segments; None to do it in this one.
 
     Yields:
         The song `[C, n]` and the outputs `plan.others` as `[K, C, n]`; together they are as long as the blocks.
@@ -135,6 +137,7 @@ def separate_blocks(
         overlap=window.overlap,
         context=model.context,
         batch=model.batch_for(window.segment, channels),
+        pool=pool,
     )
 
     def grouped() -> Iterator[Waveform]:

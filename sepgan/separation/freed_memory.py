@@ -14,6 +14,7 @@ before a segment of another length, all goes back.
 from __future__ import annotations
 
 import ctypes
+import threading
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,7 @@ class FreedMemory:
         self._segments = 0
         self._usual_bytes: int | None = None
         self._lengths: tuple[int, ...] = ()
+        self._lock = threading.Lock()
 
     def before_segment(self, *lengths: int) -> None:
         """Give back what is free if it is too much; to be called by the thread that separates.

@@ -17,6 +17,7 @@ from sepgan.errors import AudioError, CheckpointError
 from sepgan.separation.ahead import ahead
 from sepgan.separation.blocks import Model, engine_options, separate_blocks
 from sepgan.separation.channels import Layout
+from sepgan.separation.cores import segment_pool, share
 from sepgan.separation.manifest import (
     EngineRecord,
     InputRecord,
@@ -66,6 +67,7 @@ class SongRun:
         cut: samples at the model's rate that the network is given at once.
         model_source: name or path of the model, as it was given.
         pipe: takes the only stem in place of a file.
+        threads: of torch that its segments share; None for one segment at a time, with what threads torch has.
     """
 
     model: Model
@@ -77,6 +79,7 @@ class SongRun:
     cut: Cut
     model_source: str | None
     pipe: BinaryIO | None = None
+    threads: int | None = None
 
     def run(self, progress: Progress | None) -> SeparationResult:
         """Separate, write, and give the files their names."""
@@ -88,6 +91,10 @@ class SongRun:
         window = self._window()
         hop, fade = window.segment - window.overlap, joint(window.overlap, self.model.context)
         meters = Measuring(info, plan, self.model.sample_rate, hop, fade)
+        # A file is read and separated in other threads, while this one measures and writes what came before. A pipe is
+        # not, as a thread that waits for more of it could not be stopped, and its stems shall not wait for more of it.
+        is_file = self.job.song.path.is_file()
+        at_once, each = self._share(frames, window) if is_file else (1, None)
         with (
             self._folder(frames) as staged,
             StemWriter(
@@ -107,6 +114,7 @@ class SongRun:
                 name=track_name(name),
                 pipe=self.pipe,
             ) as writer,
+            segment_pool(at_once, each) if each is not None else contextlib.nullcontext() as pool,
         ):
             separated = separate_blocks(
                 self.model,
@@ -117,10 +125,9 @@ class SongRun:
                 cut=self.cut,
                 layout=self.layout,
                 watch=meters.seams.push,
+                pool=pool,
             )
-            # A file is read and separated in one thread, while this one measures and writes what came before. A pipe is
-            # not, as a thread that waits for more of it could not be stopped.
-            if self.job.song.path.is_file():
+            if is_file:
                 # All pieces of a segment may wait to be written, so that the next one can be separated meanwhile.
                 separated = ahead(separated, 2 + -(-hop // PIECE))
             with contextlib.closing(separated) as pieces:
@@ -133,7 +140,7 @@ class SongRun:
                     if progress is not None:
                         progress(done_s, None if frames is None else frames / info.sample_rate)
             writer.finish()
-            manifest = self._manifest(writer, meters, began)
+            manifest = self._manifest(writer, meters, began, each)
             if self.job.manifest is not None:
                 with output_errors(self.job.manifest):
                     (staged.path / self.job.manifest.name).write_text(manifest.to_json(), encoding="utf-8")
@@ -153,6 +160,16 @@ class SongRun:
 
     def _window(self) -> Cut:
         return self.model.window(self.cut, self.source.info.channels)
+
+    def _share(self, frames: int | None, window: Cut) -> tuple[int, int | None]:
+        """How many segments are separated at once, and with how many threads each; None for what torch has."""
+        if self.threads is None:
+            return 1, None
+        if frames is None:
+            return share(self.threads, None)
+        samples = -(-frames * self.model.sample_rate // self.source.info.sample_rate)
+        hop = window.segment - window.overlap
+        return share(self.threads, 1 + max(0, -(-(samples - window.segment) // hop)))
 
     def _frames(self, start: int, wanted: int | None) -> int | None:
         """How long the stems will be, where the source says how long it is."""
@@ -182,7 +199,7 @@ class SongRun:
         needed = samples * ((bits or 32) // 8 * len(self.plan.outputs) + 4 * waiting)
         return Staging(targets, self.job.manifest, needed)
 
-    def _manifest(self, writer: StemWriter, meters: Measuring, began: float) -> Manifest:
+    def _manifest(self, writer: StemWriter, meters: Measuring, began: float, threads: int | None) -> Manifest:
         info, path = self.source.info, self.job.song.path
         base = self.job.folder if self.job.manifest is None else self.job.manifest.parent
         window = self._window()
@@ -206,7 +223,7 @@ class SongRun:
                 overlap=used.overlap,
                 layout=self.layout,
                 separated_up_to_hz=min(info.sample_rate, self.model.sample_rate) // 2,
-                threads=torch.get_num_threads(),
+                threads=torch.get_num_threads() if threads is None else threads,
                 precision_error_db=getattr(self.model, "precision_error_db", None),
             ),
             stems=meters.records(self.job, writer),

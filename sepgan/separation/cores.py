@@ -1,0 +1,48 @@
+"""How the segments of a song share the cores of a processor: side by side, each in a thread of its own.
+
+Threads that share an operation wait for each other after every one of them, thousands of times a segment, and all wait
+for that thread whose core somebody else has: another program, or the writing of what came before. Segments wait for
+nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from sepgan.streaming import Pool
+
+SIDE_BY_SIDE = 2  # more would take more memory
+
+
+def share(threads: int, segments: int | None) -> tuple[int, int]:
+    """Return how many segments are separated at once, and with how many threads each.
+
+    Args:
+        threads: Of torch for the whole song.
+        segments: It has, or None where nobody knows.
+
+    >>> share(2, 15), share(8, None), share(8, 1), share(1, 15), share(3, 15)
+    ((2, 1), (2, 4), (1, 8), (1, 1), (2, 1))
+    """
+    at_once = max(1, min(SIDE_BY_SIDE, threads, SIDE_BY_SIDE if segments is None else segments))
+    return at_once, threads // at_once
+
+
+@contextlib.contextmanager
+def segment_pool(at_once: int, each: int) -> Iterator[Pool]:
+    """Threads that separate segments; leaving waits for those in work.
+
+    Args:
+        at_once: How many.
+        each: Threads of torch that each of them uses. Torch takes the last number that any thread sets for threads to
+            come, so this is for programs that own their process.
+    """
+    executor = ThreadPoolExecutor(at_once, "sepgan-segment", torch.set_num_threads, (each,))
+    try:
+        yield Pool(executor, at_once)
+    finally:
+        executor.shutdown(cancel_futures=True)
