@@ -100,22 +100,22 @@ class BranchedUNet(nn.Module):
         """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone."""
         bands = magnitudes.shape[-2]
         before, after = frames.start // 4, -(-frames.stop // 4)  # columns of four frames
-        made = slice(max(0, before - COLUMNS_REACH), after + COLUMNS_REACH)
-        skip, branches = self.decoded(magnitudes, made)
+        skips, x = self._shared_levels(magnitudes)
+        last = skips[0].shape[-1] // 2
+        made = range(max(0, before - COLUMNS_REACH), min(after + COLUMNS_REACH, last))
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
-            masks = torch.cat(self._shares(self._logits(skip, branches), 1), dim=1)
+            masks = torch.cat(self._shares(self._logits(*self._branch_levels(skips, x, made)), 1), dim=1)
             return masks[..., :bands, frames.start - 4 * made.start : frames.stop - 4 * made.start]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
         count = frames.stop - 4 * before
-        masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, self.channels, 2 * skip.shape[-2], count)
+        masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, self.channels, 2 * skips[0].shape[-2], count)
         for begin in range(before, after, COLUMNS_AT_ONCE):
             end = begin + COLUMNS_AT_ONCE
-            first, last = max(made.start, begin - COLUMNS_REACH), end + COLUMNS_REACH
-            here = slice(first - made.start, last - made.start)
-            tile = skip[..., 2 * here.start : 2 * here.stop], [branch[..., here] for branch in branches]
+            made = range(max(0, begin - COLUMNS_REACH), min(end + COLUMNS_REACH, last))
+            tile = self._branch_levels(skips, x, made)
             place = masks[..., 4 * (begin - before) : 4 * (end - before)]
             places: Sequence[Tensor] = torch.split(place, self.counts, dim=1)
-            inside = slice(4 * (begin - first), 4 * (begin - first) + places[0].shape[-1])
+            inside = slice(4 * (begin - made.start), 4 * (begin - made.start) + places[0].shape[-1])
             if self.full_resolution:
                 shares = self._shares([part[..., inside] for part in self._sorted_logits(*tile)], 3)
                 places = [sorted_bands(place) for place in places]
@@ -125,16 +125,17 @@ class BranchedUNet(nn.Module):
                 place.copy_(share)
         return masks[..., :bands, frames.start - 4 * before :]
 
-    def decoded(self, magnitudes: Tensor, columns: slice) -> tuple[Tensor, list[Tensor]]:
+    def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The first skip connection, and what enters the level that it joins in each branch, filled up to the grid.
 
-        Args:
-            magnitudes: `[B, C, F, N]`.
-            columns: Of four frames each that are wanted; those behind the last are left out.
-
         Shape:
-            `[B, W, F / 2, 2 n]` and `[B, 2 V, F / 4, n]` each, of n columns; W and V are the first two widths.
+            `[B, C, F, N] -> [B, W, F / 2, N / 2]` and `[B, 2 V, F / 4, N / 4]` each, W and V the first two widths.
         """
+        skips, x = self._shared_levels(magnitudes)
+        return self._branch_levels(skips, x, range(skips[0].shape[-1] // 2))
+
+    def _shared_levels(self, magnitudes: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The skip connections that branches join, and what enters the branches."""
         bands, frames = magnitudes.shape[-2:]
         x = functional.pad(magnitudes, (0, -frames % self.grid, 0, -bands % self.grid))
         x = x.contiguous(memory_format=torch.channels_last)
@@ -143,20 +144,24 @@ class BranchedUNet(nn.Module):
             skip, x = down(x)
             skips.append(skip)
         x = self.bottleneck(functional.pad(x, (1, 2, 1, 2)))
-        first, *joined = skips
-        parts = [range(*columns.indices(joined[0].shape[-1]))]  # of the last level, and of those before it
-        for skip in joined[1:]:
-            parts.append(_needed(parts[-1], skip.shape[-1]))
-        x = _some(x, _needed(parts[-1], x.shape[-1]))
         for up in self.shared:
-            x = _join(cast(_Up, up), x, joined.pop(), parts.pop())
-        wanted = range(2 * parts[0].start, 2 * parts[0].stop)
-        return _some(first, wanted), [self._decode(branch, x, joined, parts) for branch in self.branches]
+            x = torch.cat([skips.pop(), up(x)], dim=1)
+        return skips, x
 
-    def _decode(self, branch: nn.Module, x: Tensor, skips: Sequence[Tensor], parts: Sequence[range]) -> Tensor:
-        for up, skip, part in zip(_levels(branch), reversed(skips), reversed(parts), strict=False):
-            x = _join(cast(_Up, up), x, skip, part)
-        return x
+    def _branch_levels(self, skips: Sequence[Tensor], x: Tensor, columns: range) -> tuple[Tensor, list[Tensor]]:
+        """Some columns of four frames of what `decoded` returns, from what they need alone."""
+        first, *joined = skips
+        parts = [columns]  # of the last level, of the one before it, and so on
+        for skip in joined:
+            parts.append(_needed(parts[-1], skip.shape[-1] // 2))
+        x = _some(x, parts.pop())
+        branches = []
+        for branch in self.branches:
+            y = x
+            for up, skip, part in zip(_levels(branch), reversed(joined), reversed(parts), strict=False):
+                y = _join(cast(_Up, up), y, skip, part)
+            branches.append(y)
+        return _some(first, range(2 * columns.start, 2 * columns.stop)), branches
 
     def seen_by_heads(self, skip: Tensor, branches: Sequence[Tensor]) -> list[Tensor]:
         """What each head sees of what `decoded` returns.
@@ -241,7 +246,7 @@ def _some(x: Tensor, part: range) -> Tensor:
 
 
 def _join(up: _Up, x: Tensor, skip: Tensor, part: range) -> Tensor:
-    """Some columns of a skip connection, and of what `up` makes of `x`, the columns that these need."""
+    """Some columns of a skip connection and of what `up` makes of `x`, which is no more than these need."""
     first = part.start - 2 * _needed(part, skip.shape[-1] // 2).start
     return torch.cat([_some(skip, part), _some(up(x), range(first, first + len(part)))], dim=1)
 

@@ -143,7 +143,7 @@ def _fit_head(branched: BranchedUNet, network: SpleeterUNet, music: Iterable[Ten
     for magnitudes in music:
         bands, frames = magnitudes.shape[-2:]
         x = functional.pad(magnitudes, (0, -frames % branched.grid, 0, -bands % branched.grid))
-        *_, features = branched.seen_by_heads(*branched.decoded(x, slice(None)))
+        *_, features = branched.seen_by_heads(*branched.decoded(x))
         gain = network(x)
         weight = _by_cell((x * (gain * (1 - gain) + DECIDED)).mean(1, keepdim=True)).mean(1).flatten()
         logits = _by_cell(torch.logit(gain, eps=math.exp(-MAX_LOGIT))).transpose(0, 1).flatten(1)

@@ -1,9 +1,10 @@
 """What becomes of memory that is freed: kept for the next segment, in place of given back and asked for again.
 
 By default glibc gives every large block back to the system at once; each page that comes again has to be cleared and
-mapped first. For a network on a CPU that was a fifth of all processor time. Threads keep their own heaps: with one heap
-for all, what is read ahead came to lie between the network's large blocks, and half an hour took 200 MB more. This is a
-setting of the whole process, so programs make it (`sepgan separate`, benchmarks), not the Python API.
+mapped first. For a network on a CPU that was a fifth of all processor time. Only the largest go back still, a few a
+segment: kept, they would take the room that a second segment needs beside the first. All threads share one heap, for
+each would keep its own. This is a setting of the whole process, so programs make it (`sepgan separate`, benchmarks),
+not the Python API.
 
 What is kept falls to pieces with time, as threads take it in turns that nobody plans: hours took up to a tenth more
 than minutes. And it is of use to segments of one length; the last one of a song is shorter, and took 50 to 150 MB
@@ -14,14 +15,15 @@ before a segment of another length, all goes back.
 from __future__ import annotations
 
 import ctypes
-import threading
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 # Numbers of malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
+_ARENA_MAX = -8
 
 _STATM = Path("/proc/self/statm")
 
@@ -29,7 +31,7 @@ SETTLED = 4  # segment before which all that any of them needs has been there on
 GROWTH = 1.05  # from then on
 
 KEEP_BYTES = 256 << 20  # at most, above what is in use
-LARGEST_KEPT_BYTES = 256 << 20  # of one block
+LARGEST_KEPT_BYTES = 32 << 20  # of one block
 
 
 def keep_freed_memory() -> bool:
@@ -43,7 +45,7 @@ def keep_freed_memory() -> bool:
     set_option = _function("mallopt")
     if set_option is None:
         return False
-    wanted = ((_MMAP_THRESHOLD, LARGEST_KEPT_BYTES), (_TRIM_THRESHOLD, KEEP_BYTES))
+    wanted = ((_MMAP_THRESHOLD, LARGEST_KEPT_BYTES), (_TRIM_THRESHOLD, KEEP_BYTES), (_ARENA_MAX, 1))
     return all([bool(set_option(option, value)) for option, value in wanted])
 
 
@@ -60,19 +62,20 @@ class FreedMemory:
         self._lock = threading.Lock()
 
     def before_segment(self, *lengths: int) -> None:
-        """Give back what is free if it is too much; to be called by the thread that separates.
+        """Give back what is free if it is too much; to be called by a thread that separates.
 
         Args:
             lengths: Of the segment that follows: of what goes in, and what is kept of it.
         """
-        other, self._lengths = self._segments > 0 and lengths != self._lengths, lengths
-        self._segments += 1
-        resident = resident_bytes()
-        if self._segments == SETTLED:
-            self._usual_bytes = resident
-        grown = self._usual_bytes is not None and resident > GROWTH * self._usual_bytes
-        if other or grown:
-            give_back_freed_memory()
+        with self._lock:
+            other, self._lengths = self._segments > 0 and lengths != self._lengths, lengths
+            self._segments += 1
+            resident = resident_bytes()
+            if self._segments == SETTLED:
+                self._usual_bytes = resident
+            grown = self._usual_bytes is not None and resident > GROWTH * self._usual_bytes
+            if other or grown:
+                give_back_freed_memory()
 
 
 def give_back_freed_memory() -> None:
