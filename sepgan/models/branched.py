@@ -30,7 +30,7 @@ KERNEL = 5
 LEAK = 0.2  # of the encoder's LeakyReLU, as in Jansson et al.
 HEAD_KERNEL = 3
 FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
-COLUMNS_AT_ONCE = 64  # of a quarter of the resolution, four frames each
+COLUMNS_AT_ONCE = 128  # of a quarter of the resolution, four frames each
 COLUMNS_REACH = 3  # that the last levels look at on either side
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
@@ -137,8 +137,9 @@ class BranchedUNet(nn.Module):
     def _shared_levels(self, magnitudes: Tensor) -> tuple[list[Tensor], Tensor]:
         """The skip connections that branches join, and what enters the branches."""
         bands, frames = magnitudes.shape[-2:]
-        x = functional.pad(magnitudes, (0, -frames % self.grid, 0, -bands % self.grid))
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = magnitudes.contiguous(memory_format=torch.channels_last)
+        if bands % self.grid or frames % self.grid:
+            x = functional.pad(x, (0, -frames % self.grid, 0, -bands % self.grid))
         skips: list[Tensor] = []
         for down in self.encoder:
             skip, x = down(x)
@@ -296,13 +297,11 @@ class _Up(nn.Module):
         for band, frame in product(range(2), range(2)):
             taps = kernel[..., 1 - band :: 2, 1 - frame :: 2].flip(2, 3)
             cells[band, frame, ..., : taps.shape[2], : taps.shape[3]] = taps
-        made = functional.conv2d(x, cells.flatten(0, 2), padding=1)
+        made = functional.relu_(functional.conv2d(x, cells.flatten(0, 2), self.bias.repeat(4), padding=1))
         batch, _, bands, frames = made.shape
-        offset, gain, shift = (part.repeat(2) for part in (self.bias, self.affine.weight, self.affine.bias))
-        room = Parities(batch, kernel.shape[0], 2 * bands, 2 * frames, like=offset)
+        gain, shift = (part.repeat(2) for part in (self.affine.weight, self.affine.bias))
+        room = Parities(batch, kernel.shape[0], 2 * bands, 2 * frames, like=gain)
         by_band = made.permute(0, 2, 3, 1).chunk(2, dim=-1)  # [B, F, N, 2 O] each, one frame after another
         for rows, inside in zip(reversed(by_band), room.insides, strict=True):
-            two = torch.unflatten(inside, -1, (frames, -1))
-            torch.add(rows, offset, out=two)
-            torch.addcmul(shift, functional.relu_(two), gain, out=two)
+            torch.addcmul(shift, rows, gain, out=torch.unflatten(inside, -1, (frames, -1)))
         return room
