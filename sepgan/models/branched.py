@@ -30,7 +30,7 @@ KERNEL = 5
 LEAK = 0.2  # of the encoder's LeakyReLU, as in Jansson et al.
 HEAD_KERNEL = 3
 FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
-COLUMNS_AT_ONCE = 128  # of a quarter of the resolution, four frames each
+COLUMNS_AT_ONCE = 64  # of a quarter of the resolution, four frames each
 COLUMNS_REACH = 3  # that the last levels look at on either side
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
