@@ -168,13 +168,16 @@ def _load(weighted: Sequence[tuple[str, float]], device: str, options: EngineOpt
     return load_engine(weighted, device, options)
 
 
-def share_threads(jobs: int) -> int:
-    """Return how many threads each of several songs has: its part of the cores, or as many as the environment says."""
+def share_threads(separator: Any, jobs: int) -> int | None:
+    """Return how many threads each of several songs has: its part of the cores, or as many as the environment says.
+
+    None where another device separates them, one segment or batch after another.
+    """
     import torch
 
     if jobs > 1 and not os.environ.get("SEPGAN_NUM_THREADS"):
         torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    return torch.get_num_threads()
+    return torch.get_num_threads() if separator.device.type == "cpu" else None
 
 
 def _separate(
@@ -188,7 +191,7 @@ def _separate(
 ) -> SeparationSummary:
     from sepgan.separation import SeparationFailure, separate_files
 
-    threads = share_threads(min(jobs, len(songs)))
+    threads = share_threads(separator, min(jobs, len(songs)))
     many = len(songs) > 1
 
     def finished(outcome: Outcome) -> None:
@@ -206,7 +209,7 @@ def _separate(
         progress=lambda song, done_s, total_s: reporter.advance(song.name, done_s, total_s),
         finished=finished if many else None,
         model_source=model,
-        threads=threads if separator.device.type == "cpu" else None,
+        threads=threads,
     )
     for song in summary.skipped:
         reporter.say(f"{song}: done already with this model and these options, skipped")
@@ -240,13 +243,14 @@ def _separate_piped(
     from sepgan.separation.sources import PipeSource
     from sepgan.separation.workers import in_worker
 
+    threads = share_threads(separator, 1)
     if out is None:
-        ready = SongSeparator(separator, Path(), replace(options, manifest="off"), model)
+        ready = SongSeparator(separator, Path(), replace(options, manifest="off"), model, threads)
         if len(ready.plan.outputs) > 1 or options.file_format != "wav":
             raise UsageError("--out - takes one stem as WAV: add --stems STEM, or choose a folder for several")
         job = Job(song, {}, None)
     else:
-        ready = SongSeparator(separator, out, options, model)
+        ready = SongSeparator(separator, out, options, model, threads)
         job = ready.job(song)
         require_distinct([job])
         require_free(job, options)

@@ -11,6 +11,7 @@ wait in a float32 file beside them: once one clips, all are written again from t
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol
@@ -56,8 +57,9 @@ class _Files:
             writer.write_steps(steps)
 
     def commit(self) -> None:
-        for writer in self._writers:
-            writer.commit()
+        with ThreadPoolExecutor(len(self._writers)) as executor:  # each waits for its disk
+            for done in [executor.submit(writer.commit) for writer in self._writers]:
+                done.result()
 
     def abort(self) -> None:
         for writer in self._writers:

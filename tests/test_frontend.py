@@ -183,6 +183,18 @@ def test_overlap_add_gives_back_the_waveform(samples: int, sizes: tuple[int, int
     assert error_db(waveform, canvas.waveform(samples)) <= ROUND_TRIP_DB
 
 
+@settings(max_examples=40, deadline=None)
+@given(samples=st.integers(1, 20000), sizes=st.sampled_from([(64, 16), (512, 128), (600, 200)]), data=st.data())
+def test_some_frames_are_those_of_all(samples: int, sizes: tuple[int, int], data: st.DataObject) -> None:
+    waveform, stft = torch.randn(2, samples, generator=torch.Generator().manual_seed(samples)), Stft(*sizes)
+    frames = stft.frames(waveform)
+    assert frames.shape[-2] == stft.count(samples)
+    first = data.draw(st.integers(0, frames.shape[-2] - 1))
+    last = data.draw(st.integers(first, frames.shape[-2] - 1))
+    part = stft.frames(waveform, range(first, last + 1))
+    assert error_db(frames[:, first : last + 1], part) <= SAME_SPECTRUM_DB
+
+
 @pytest.mark.parametrize("bands", [LinearBands(257, 100), LinearBands(257, 257), MelBands(44100, 2048, 80)])
 def test_masks_come_to_frames_as_to_bins(bands: LinearBands | MelBands) -> None:
     masks = torch.rand(2, 3, bands.bands, 11, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,8 @@
 """Overlap-add: windows that sum to one, exact lengths, bounded memory."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sepgan.streaming import PIECE, Segmenting, crossfade, joint, separate_array, separate_stream, whole
+from sepgan.streaming import PIECE, Pool, Segmenting, crossfade, joint, separate_array, separate_stream, whole
 
 SUM_TOLERANCE = 1e-6  # full scale is 1: a few roundings of float32, -120 dBFS
 
@@ -250,6 +252,60 @@ def test_batches_of_segments_change_nothing(batch: int, length: int) -> None:
     is_short = length != 100 + (segments - 1) * 75
     assert sum(seen) == segments
     assert len(seen) == -(-(segments - is_short) // batch) + is_short
+
+
+@pytest.fixture(params=[1, 2, 3])
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    with ThreadPoolExecutor(request.param) as executor:
+        yield Pool(executor, request.param)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("length", [1, 100, 101, 700])
+def test_segments_side_by_side_come_in_their_order(pool: Pool, batch: int, length: int) -> None:
+    blocks = np.array_split(waveform(length).numpy(), min(length, 7), axis=1)
+    alone = torch.cat(list(separate_stream(whole(position_dependent), blocks, segment=100, overlap=25)), dim=-1)
+    pieces = separate_stream(whole(position_dependent), blocks, segment=100, overlap=25, batch=batch, pool=pool)
+    assert torch.equal(torch.cat(list(pieces), dim=-1), alone)
+
+
+def test_as_many_segments_are_in_work_as_there_are_threads() -> None:
+    """Two segments meet, in which neither goes on without the other; what comes behind them is not taken meanwhile."""
+    both = threading.Barrier(2, timeout=60)
+    taken = 0
+    failed: list[str] = []
+
+    def meeting(mixture: Tensor) -> Tensor:
+        assert torch.is_inference_mode_enabled()
+        both.wait()
+        if taken > (begin := int(mixture[0, 0, 0])) + 2 * 100 + 1:
+            failed.append(f"{taken} blocks were taken before the segment at {begin} was done")
+        both.wait()
+        return identity(mixture)
+
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        nonlocal taken
+        for number in range(600):
+            taken += 1
+            yield np.full((2, 1), number, np.float32)
+
+    with ThreadPoolExecutor(2) as executor:
+        pieces = separate_stream(whole(meeting), blocks(), segment=100, overlap=0, pool=Pool(executor, 2))
+        assert torch.cat(list(pieces), dim=-1)[0, 0].tolist() == list(range(600))
+    assert not failed
+
+
+def test_a_segment_that_fails_ends_the_stream(pool: Pool) -> None:
+    def failing(mixture: Tensor) -> Tensor:
+        if float(mixture[0, 0, 0]) == 3.0:
+            raise ZeroDivisionError
+        return identity(mixture)
+
+    given = np.repeat(np.arange(8, dtype=np.float32), 100)[None]
+    pieces = separate_stream(whole(failing), [given], segment=100, overlap=0, pool=pool)
+    assert [float(next(pieces)[0, 0, 0]) for _ in range(3)] == [0.0, 1.0, 2.0]
+    with pytest.raises(ZeroDivisionError):
+        next(pieces)
 
 
 def test_an_empty_batch_is_refused() -> None:

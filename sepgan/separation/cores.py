@@ -18,17 +18,18 @@ from sepgan.streaming import Pool
 SIDE_BY_SIDE = 2  # more would take more memory
 
 
-def share(threads: int, segments: int | None) -> tuple[int, int]:
+def share(threads: int) -> tuple[int, int]:
     """Return how many segments are separated at once, and with how many threads each.
+
+    That depends on nothing else, for with other threads the last bits of a stem may be others.
 
     Args:
         threads: Of torch for the whole song.
-        segments: It has, or None where nobody knows.
 
-    >>> share(2, 15), share(8, None), share(8, 1), share(1, 15), share(3, 15)
-    ((2, 1), (2, 4), (1, 8), (1, 1), (2, 1))
+    >>> share(1), share(2), share(3), share(8)
+    ((1, 1), (2, 1), (2, 1), (2, 4))
     """
-    at_once = max(1, min(SIDE_BY_SIDE, threads, SIDE_BY_SIDE if segments is None else segments))
+    at_once = min(SIDE_BY_SIDE, threads)
     return at_once, threads // at_once
 
 
@@ -38,11 +39,13 @@ def segment_pool(at_once: int, each: int) -> Iterator[Pool]:
 
     Args:
         at_once: How many.
-        each: Threads of torch that each of them uses. Torch takes the last number that any thread sets for threads to
-            come, so this is for programs that own their process.
+        each: Threads of torch that each of them uses. All threads that begin meanwhile use as many, so this is for
+            programs that own their process.
     """
+    before = torch.get_num_threads()
     executor = ThreadPoolExecutor(at_once, "sepgan-segment", torch.set_num_threads, (each,))
     try:
         yield Pool(executor, at_once)
     finally:
         executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)

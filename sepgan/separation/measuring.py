@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,14 @@ class Measuring:
         base = job.folder if job.manifest is None else job.manifest.parent
         gain_db = decibels(writer.gain)
         records: dict[str, StemRecord] = {}
-        digests: dict[Path, tuple[int, str]] = {}
+        written = list(dict.fromkeys(writer.paths.values()))
+        with ThreadPoolExecutor() as executor:
+            digests = dict(zip(written, executor.map(file_sha256, written), strict=True))
         for index, stem in enumerate(self._plan.outputs):
             seam_db = seams.get(stem)
             size, sha256 = 0, ""
             if stem in writer.paths:
-                written = writer.paths[stem]
-                size, sha256 = digests.setdefault(written, (_size(written), file_sha256(written)))
+                size, sha256 = _size(writer.paths[stem]), digests[writer.paths[stem]]
             records[stem] = StemRecord(
                 file=relative(job.targets[stem], base) if stem in job.targets else "-",
                 parts=self._plan.parts[stem],

@@ -91,10 +91,11 @@ class SongRun:
         window = self._window()
         hop, fade = window.segment - window.overlap, joint(window.overlap, self.model.context)
         meters = Measuring(info, plan, self.model.sample_rate, hop, fade)
-        # A file is read and separated in other threads, while this one measures and writes what came before. A pipe is
-        # not, as a thread that waits for more of it could not be stopped, and its stems shall not wait for more of it.
+        # A file is read in another thread, and its segments are separated side by side, while this one measures and
+        # writes what came before. A pipe is not, as a thread that waits for more of it could not be stopped, and stems
+        # shall not wait for more of it than their own segment.
         is_file = self.job.song.path.is_file()
-        at_once, each = self._share(frames, window) if is_file else (1, None)
+        at_once, each = (1, None) if self.threads is None else share(self.threads)
         with (
             self._folder(frames) as staged,
             StemWriter(
@@ -114,7 +115,7 @@ class SongRun:
                 name=track_name(name),
                 pipe=self.pipe,
             ) as writer,
-            segment_pool(at_once, each) if each is not None else contextlib.nullcontext() as pool,
+            contextlib.nullcontext() if each is None else segment_pool(at_once if is_file else 1, each) as pool,
         ):
             separated = separate_blocks(
                 self.model,
@@ -160,16 +161,6 @@ class SongRun:
 
     def _window(self) -> Cut:
         return self.model.window(self.cut, self.source.info.channels)
-
-    def _share(self, frames: int | None, window: Cut) -> tuple[int, int | None]:
-        """How many segments are separated at once, and with how many threads each; None for what torch has."""
-        if self.threads is None:
-            return 1, None
-        if frames is None:
-            return share(self.threads, None)
-        samples = -(-frames * self.model.sample_rate // self.source.info.sample_rate)
-        hop = window.segment - window.overlap
-        return share(self.threads, 1 + max(0, -(-(samples - window.segment) // hop)))
 
     def _frames(self, start: int, wanted: int | None) -> int | None:
         """How long the stems will be, where the source says how long it is."""

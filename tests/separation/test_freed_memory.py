@@ -15,10 +15,10 @@ BLOCK = """
 import resource, sys, numpy
 from sepgan.separation.freed_memory import keep_freed_memory
 print(keep_freed_memory() if sys.argv[1] == "keep" else None)
-numpy.ones(10_000_000)
+numpy.ones(3_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    numpy.ones(10_000_000)
+    numpy.ones(3_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 GIVEN_BACK = """
@@ -32,7 +32,7 @@ before = resident()
 give_back_freed_memory()
 print(before, resident())
 """
-PAGES = 10 * 10_000_000 * 8 // os.sysconf("SC_PAGE_SIZE")
+PAGES = 10 * 3_000_000 * 8 // os.sysconf("SC_PAGE_SIZE")
 
 
 def run(wish: str, **environment: str) -> tuple[str, int]:
