@@ -31,7 +31,6 @@ LEAK = 0.2  # of the encoder's LeakyReLU, as in Jansson et al.
 HEAD_KERNEL = 3
 FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
 COLUMNS_AT_ONCE = 64  # of a quarter of the resolution, four frames each
-TILES_AT_ONCE = 4  # share one pass through the levels before the last ones, which look further
 COLUMNS_REACH = 3  # that the last levels look at on either side
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
@@ -110,28 +109,21 @@ class BranchedUNet(nn.Module):
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
         count = frames.stop - 4 * before
         masks = magnitudes.new_empty(magnitudes.shape[0], self.stems, self.channels, 2 * skips[0].shape[-2], count)
-        for begin in range(before, after, TILES_AT_ONCE * COLUMNS_AT_ONCE):
-            end = min(begin + TILES_AT_ONCE * COLUMNS_AT_ONCE, after)
+        for begin in range(before, after, COLUMNS_AT_ONCE):
+            end = begin + COLUMNS_AT_ONCE
             made = range(max(0, begin - COLUMNS_REACH), min(end + COLUMNS_REACH, last))
-            skip, branches = self._branch_levels(skips, x, made)
-            for first in range(begin, end, COLUMNS_AT_ONCE):
-                tile = range(max(made.start, first - COLUMNS_REACH), first + COLUMNS_AT_ONCE + COLUMNS_REACH)
-                here = range(tile.start - made.start, tile.stop - made.start)
-                levels = _some(skip, range(2 * here.start, 2 * here.stop)), [_some(each, here) for each in branches]
-                place = masks[..., 4 * (first - before) : 4 * (first + COLUMNS_AT_ONCE - before)]
-                self._share(*levels, torch.split(place, self.counts, dim=1), 4 * (first - tile.start))
+            tile = self._branch_levels(skips, x, made)
+            place = masks[..., 4 * (begin - before) : 4 * (end - before)]
+            places: Sequence[Tensor] = torch.split(place, self.counts, dim=1)
+            inside = slice(4 * (begin - made.start), 4 * (begin - made.start) + places[0].shape[-1])
+            if self.full_resolution:
+                shares = self._shares([part[..., inside] for part in self._sorted_logits(*tile)], 3)
+                places = [sorted_bands(place) for place in places]
+            else:
+                shares = self._shares([part[..., inside] for part in self._logits(*tile)], 1)
+            for place, share in zip(places, shares, strict=True):
+                place.copy_(share)
         return masks[..., :bands, frames.start - 4 * before :]
-
-    def _share(self, skip: Tensor, branches: Sequence[Tensor], places: Sequence[Tensor], first: int) -> None:
-        """Put masks of frames from `first` on into places `[B, S', C, F, n]`, one for each branch."""
-        inside = slice(first, first + places[0].shape[-1])
-        if self.full_resolution:
-            shares = self._shares([part[..., inside] for part in self._sorted_logits(skip, branches)], 3)
-            places = [sorted_bands(place) for place in places]
-        else:
-            shares = self._shares([part[..., inside] for part in self._logits(skip, branches)], 1)
-        for place, share in zip(places, shares, strict=True):
-            place.copy_(share)
 
     def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The first skip connection, and what enters the level that it joins in each branch, filled up to the grid.

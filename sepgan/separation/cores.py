@@ -16,20 +16,22 @@ import torch
 from sepgan.streaming import Pool
 
 SIDE_BY_SIDE = 2  # more would take more memory
+MOST_CHANNELS = 2  # with which there is memory for segments side by side
 
 
-def share(threads: int) -> tuple[int, int]:
+def share(threads: int, channels: int) -> tuple[int, int]:
     """Return how many segments are separated at once, and with how many threads each.
 
     That depends on nothing else, for with other threads the last bits of a stem may be others.
 
     Args:
         threads: Of torch for the whole song.
+        channels: Of the song.
 
-    >>> share(1), share(2), share(3), share(8)
-    ((1, 1), (2, 1), (2, 1), (2, 4))
+    >>> share(1, 2), share(2, 2), share(3, 1), share(8, 2), share(8, 6)
+    ((1, 1), (2, 1), (2, 1), (2, 4), (1, 8))
     """
-    at_once = min(SIDE_BY_SIDE, threads)
+    at_once = min(SIDE_BY_SIDE if channels <= MOST_CHANNELS else 1, threads)
     return at_once, threads // at_once
 
 

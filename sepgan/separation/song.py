@@ -95,7 +95,7 @@ class SongRun:
         # writes what came before. A pipe is not, as a thread that waits for more of it could not be stopped, and stems
         # shall not wait for more of it than their own segment.
         is_file = self.job.song.path.is_file()
-        at_once, each = (1, None) if self.threads is None else share(self.threads)
+        at_once, each = (1, None) if self.threads is None else share(self.threads, info.channels)
         with (
             self._folder(frames) as staged,
             StemWriter(

@@ -70,6 +70,14 @@ def test_a_song_of_one_segment_has_no_more_threads_than_others(tmp_path: Path) -
     assert [each for _, each in model.heard] == [2]
 
 
+def test_a_song_of_many_channels_is_separated_segment_after_segment(tmp_path: Path) -> None:
+    """They take more memory."""
+    song = write(tmp_path / "song.wav", np.repeat(noise(2.0, RATE_HZ), 3, axis=0), RATE_HZ)
+    model = Watched()
+    assert separate(model, song, tmp_path, 4).manifest.engine.threads == 4
+    assert len({name for name, _ in model.heard}) == 1
+
+
 def test_without_a_number_of_threads_torch_is_left_as_it_is(tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", noise(2.0, RATE_HZ), RATE_HZ)
     model = Watched()
