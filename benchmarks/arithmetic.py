@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from sepgan.separation.cores import segment_pool, share
 from sepgan.separation.freed_memory import keep_freed_memory
 from sepgan.separator import Separator
 
@@ -23,7 +24,7 @@ class Arithmetic:
 
     Attributes:
         gflop_per_s: billions of floating-point operations for a second of audio.
-        reached: of them a second of computing, at best.
+        reached: of them a second of computing, at best, by all threads together.
         ceiling: what the best 3 x 3 convolution reaches.
     """
 
@@ -39,7 +40,7 @@ class Arithmetic:
 
 @torch.inference_mode()
 def of_model(model: str, repeats: int = 5) -> Arithmetic:
-    """Count and time the network of a model on one segment, with the memory that `sepgan separate` keeps."""
+    """Count and time the network of a model as `sepgan separate` runs it: segments side by side, freed memory kept."""
     keep_freed_memory()
     separator = Separator.load(model)
     seconds = separator.segment / separator.sample_rate
@@ -48,8 +49,19 @@ def of_model(model: str, repeats: int = 5) -> Arithmetic:
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         separator.generator(seen.clone())
     gflop = counter.get_total_flops() / 1e9
-    reached = gflop / best_of(lambda: separator.generator(seen), repeats)
-    return Arithmetic(gflop / seconds, reached, ceiling(repeats))
+    at_once, each = share(torch.get_num_threads(), separator.recipe.generator.channels)
+
+    def run() -> None:
+        with torch.inference_mode():
+            separator.generator(seen)
+
+    def run_all() -> None:
+        for done in [pool.executor.submit(run) for _ in range(at_once)]:
+            done.result()
+
+    with segment_pool(at_once, each) as pool:
+        seconds_of_all = best_of(run_all, repeats)
+    return Arithmetic(gflop / seconds, at_once * gflop / seconds_of_all, ceiling(repeats))
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ computed lives for one call, so threads may share an engine.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -101,6 +102,7 @@ class Engine:
         self.sample_rate = separator.sample_rate
         self.residual_stem = separator.residual_stem
         self.precision_error_db: float | None = None
+        self._comparing = threading.Lock()
         self.device = separator.stft.window.device
         self._pass = Pass(separator, options.wiener, self.repetition)
         self._most: int | None = None  # items at once, once memory has run out
@@ -212,8 +214,10 @@ class Engine:
         if cut is not None and cut.segment >= mixture.shape[-1]:
             cut = None  # shifted copies are longer, and heard as they are
         task = Task(outputs, self._layout(mixture.shape[1], layout), self.options.precision, kept, cut)
-        if self.options.precision != "fp32" and self.precision_error_db is None:
-            self._compare(mixture[:1, :, : self.excerpt_samples(COMPARED_S)], task)
+        if self.options.precision != "fp32":
+            with self._comparing:  # one segment is enough
+                if self.precision_error_db is None:
+                    self._compare(mixture[:1, :, : self.excerpt_samples(COMPARED_S)], task)
         whole = span(kept)
         shape = (len(mixture), len(outputs), mixture.shape[1], whole.stop - whole.start)
         stems = torch.empty(shape, pin_memory=self.device.type == "cuda")
