@@ -106,7 +106,14 @@ def separate(
         raise UsageError("--duration 0 leaves nothing to separate: give more than 0 seconds")
     piped_in, piped_out = "-" in inputs, str(out) == "-"
     songs = _songs(inputs, out, progress, named=dry_run or skip_existing)
-    engine = EngineOptions(precision=precision, batch=batch, shifts=shifts, wiener=wiener, repetition=repetition)
+    engine = EngineOptions(
+        precision=precision,
+        batch=batch,
+        shifts=shifts,
+        wiener=wiener,
+        repetition=repetition,
+        networks=max(1, min(jobs, len(songs))),  # one a song: beside it another segment is refined, which takes less
+    )
     weighted = [(model, 1.0), *(parse_weighted(text) for text in names(ensemble or ""))]
     separator = _load(weighted, device, engine)
     model = ",".join(name for name, _ in weighted)

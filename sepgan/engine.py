@@ -6,6 +6,7 @@ computed lives for one call, so threads may share an engine.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ class EngineOptions:
         repetition: passes that average all stems but vocals over similar moments of a segment, and divide it anew; with
             any, patterns that the stems are sums of do so once more, and without the filter strokes of drums and notes
             of a bass are averaged wave by wave. None for what the model's recipe says.
+        networks: that threads which share the engine run at once, for these take most memory; None for any number.
         seed: of the shifts.
 
     Raises:
@@ -57,12 +59,13 @@ class EngineOptions:
     shifts: int = 0
     wiener: int = 0
     repetition: int | None = None
+    networks: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:  # noqa: D105
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision '{self.precision}' is unknown: choose one of {', '.join(PRECISIONS)}")
-        for name, least in (("batch", 1), ("shifts", 0), ("wiener", 0), ("repetition", 0)):
+        for name, least in (("batch", 1), ("networks", 1), ("shifts", 0), ("wiener", 0), ("repetition", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, got {value}")
@@ -104,7 +107,8 @@ class Engine:
         self.precision_error_db: float | None = None
         self._comparing = threading.Lock()
         self.device = separator.stft.window.device
-        self._pass = Pass(separator, options.wiener, self.repetition)
+        turns = contextlib.nullcontext() if options.networks is None else threading.Semaphore(options.networks)
+        self._pass = Pass(separator, options.wiener, self.repetition, turns)
         self._most: int | None = None  # items at once, once memory has run out
         draws = torch.Generator().manual_seed(options.seed)
         self._longest_shift = round(MAX_SHIFT_S * self.sample_rate)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -61,11 +62,13 @@ class Pass:
         repetition: Passes that average all stems but vocals over similar moments, whose words are the same. With any,
             the lowest bands are divided once more by patterns that the stems are sums of, and then, without the filter,
             strokes of drums and notes of a bass are averaged wave by wave.
+        turns: Entered while the network runs.
     """
 
     separator: Separator
     wiener: int
     repetition: int
+    turns: AbstractContextManager[object]
 
     def run(self, mixture: Tensor, task: Task) -> Tensor:
         """Separate `[B, C, T]` into `[B, len(outputs), C, n]`, the samples from the first kept to the last."""
@@ -93,7 +96,8 @@ class Pass:
         reaching = stft.reaching(kept)
         frames = range(reaching.start, min(reaching.stop, stft.count(mixture.shape[-1])))
         seen, lowest = self._seen(mixture)
-        masks = self._masks(seen, slice(frames.start, frames.stop), task)
+        with self.turns:
+            masks = self._masks(seen, slice(frames.start, frames.stop), task)
         seen, lowest = (each[..., frames.start : frames.stop] for each in (seen, lowest))
         gains = changes = None
         if self.repetition and self._repeating:

@@ -281,6 +281,36 @@ def test_threads_may_share_an_engine() -> None:
         assert error_db(stems, together[number]) <= SAME_DB
 
 
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_more_networks_run_at_once_than_asked_for(most: int) -> None:
+    """Four threads come; as many as may are let in, and wait there for one another, the rest outside."""
+    separator = make()
+    engine = Engine(separator, EngineOptions(networks=most))
+    mixture, inside, highest = noise(1, 2, 4000), 0, 0
+    met, count = threading.Barrier(most, timeout=60), threading.Lock()
+
+    def meet(*_: object) -> None:
+        nonlocal inside, highest
+        with count:
+            inside += 1
+            highest = max(highest, inside)
+        met.wait()
+
+    def leave(*_: object) -> None:
+        nonlocal inside
+        with count:
+            inside -= 1
+
+    separator.generator.register_forward_pre_hook(meet)
+    separator.generator.register_forward_hook(leave)
+    threads = [threading.Thread(target=engine, args=(mixture,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, highest) == (0, most)
+
+
 def test_an_ensemble_of_one_kind_is_the_weighted_mean() -> None:
     models, mixture = [make(0), make(1)], noise(1, 2, 4000)
     wanted = (3 * exact(models[0], mixture) + exact(models[1], mixture)) / 4

@@ -82,7 +82,8 @@ def engine_options(model: Model) -> dict[str, Any]:
     """How the model is run, as far as it decides what a stem holds, as plain JSON values."""
     options = getattr(model, "options", None)
     plain = {} if options is None else asdict(options)
-    plain.pop("batch", None)  # how many segments at once changes no more than rounding
+    for of_the_machine in ("batch", "networks"):  # how much at once changes no more than rounding
+        plain.pop(of_the_machine, None)
     plain = {name: value for name, value in plain.items() if value is not None}  # None is what the model's file says
     weights = getattr(model, "weights", None)
     return plain if weights is None else {**plain, "weights": list(weights)}
