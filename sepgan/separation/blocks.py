@@ -11,10 +11,10 @@ from torch import Tensor
 from sepgan.audio import Resampler, Waveform
 from sepgan.engine import Engine
 from sepgan.separation.channels import Layout
-from sepgan.separation.freed_memory import FreedMemory
+from sepgan.separation.freed_memory import give_back_freed_memory
 from sepgan.separation.stems import StemPlan
 from sepgan.separator import Separator
-from sepgan.streaming import Cut, Pool, separate_stream, span
+from sepgan.streaming import Cut, Pool, separate_stream
 
 
 class Model(Protocol):
@@ -123,12 +123,10 @@ def separate_blocks(
     waiting = _Queue()
     count = len(plan.others)
     groups = [plan.parts[name] for name in plan.others]
-    freed = FreedMemory()
     window = model.window(cut, channels)
 
     def separate(mixture: Tensor, kept: Sequence[slice]) -> Tensor:
-        whole = span(kept)
-        freed.before_segment(mixture.shape[-1], whole.stop - whole.start)
+        give_back_freed_memory()
         return model.separate(mixture, groups, layout, kept=kept, cut=cut)
 
     estimates = separate_stream(

@@ -6,10 +6,12 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from sepgan.separation import freed_memory
+from sepgan.separation import SeparationOptions, blocks, separate_file
+from tests.separation.fake import Shares, noise, write
 
 BLOCK = """
 import resource, sys, numpy
@@ -63,36 +65,14 @@ def test_what_the_environment_says_counts(name: str) -> None:
     assert run("keep", **{name: value})[0] == "False"
 
 
-@pytest.mark.parametrize(
-    ("resident_mb", "last", "given_back"),
-    [
-        ([500, 1000, 1100, 1150, 1180, 1200], False, []),
-        ([500, 1000, 1100, 1150, 1180, 1210, 1190, 1230], False, [6, 8]),  # 1150 is usual
-        ([500, 1000, 1100], False, []),  # not settled yet
-        ([500, 1000], True, [2]),
-        ([0, 0, 0, 0, 0, 0], True, [6]),  # nobody tells how much it is
-    ],
-)
-def test_what_has_grown_and_what_the_last_segment_cannot_use_goes_back(
-    resident_mb: list[int], last: bool, given_back: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    came = iter(resident_mb)
-    done: list[int] = []
-    monkeypatch.setattr(freed_memory, "resident_bytes", lambda: next(came) << 20)
-    memory = freed_memory.FreedMemory()
-    for segment in range(1, len(resident_mb) + 1):
-        monkeypatch.setattr(freed_memory, "give_back_freed_memory", lambda segment=segment: done.append(segment))
-        memory.before_segment(3 if last and segment == len(resident_mb) else 4)
-    assert done == given_back
-
-
-def test_the_memory_of_a_process_is_told() -> None:
-    """In a process of its own: what others have freed may hold the block."""
-    code = "from sepgan.separation.freed_memory import resident_bytes as now; before = now(); "
-    code += "block = b'1' * (200 << 20); print(before, now())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
-    assert before == after == 0 or 200 << 20 <= after - before < 240 << 20
+def test_all_that_is_free_goes_back_before_each_segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(blocks, "give_back_freed_memory", lambda: events.append("given back"))
+    model = Shares(lambda mixture: events.append("segment"), sample_rate=16000)
+    song = write(tmp_path / "song.wav", noise(1.0, 16000), 16000)  # of a quarter of a second
+    separate_file(model, song, tmp_path, options=SeparationOptions(manifest="off"))
+    assert len(events) >= 2 * 4
+    assert events == ["given back", "segment"] * (len(events) // 2)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no malloc_trim")
