@@ -106,16 +106,9 @@ def separate(
         raise UsageError("--duration 0 leaves nothing to separate: give more than 0 seconds")
     piped_in, piped_out = "-" in inputs, str(out) == "-"
     songs = _songs(inputs, out, progress, named=dry_run or skip_existing)
-    engine = EngineOptions(
-        precision=precision,
-        batch=batch,
-        shifts=shifts,
-        wiener=wiener,
-        repetition=repetition,
-        networks=max(1, min(jobs, len(songs))),  # one a song: beside it another segment is refined, which takes less
-    )
+    engine = EngineOptions(precision=precision, batch=batch, shifts=shifts, wiener=wiener, repetition=repetition)
     weighted = [(model, 1.0), *(parse_weighted(text) for text in names(ensemble or ""))]
-    separator = _load(weighted, device, engine)
+    separator = _load(weighted, device, engine, min(jobs, len(songs)))
     model = ",".join(name for name, _ in weighted)
     length = separator.excerpt_samples(segment) if segment is not None else separator.segment
     options = SeparationOptions(
@@ -167,12 +160,15 @@ def _songs(inputs: Sequence[str], out: Path, progress: Style, named: bool) -> li
     return songs
 
 
-def _load(weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions) -> Engine | Ensemble:
-    """Load what separates songs, whose segments come to use the same memory again and again."""
+def _load(
+    weighted: Sequence[tuple[str, float]], device: str, options: EngineOptions, jobs: int = 1
+) -> Engine | Ensemble:
+    """Load what separates so many songs at once, whose segments come to use the same memory again and again."""
     from sepgan.separation.freed_memory import keep_freed_memory
 
     keep_freed_memory()
-    return load_engine(weighted, device, options)
+    # One network a song: beside it another segment is refined, which takes less memory.
+    return load_engine(weighted, device, replace(options, networks=max(1, jobs)))
 
 
 def share_threads(separator: Any, jobs: int) -> int | None:

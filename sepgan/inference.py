@@ -118,8 +118,8 @@ class Pass:
 
     def _seen(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """What the network is shown of `[B, C, T]`, `[B, C, bands, N]`, and the lowest bins, `[B, C, K, N]`."""
-        stft = self.separator.stft
-        count, bins = stft.count(mixture.shape[-1]), 0 if self._slow is None else self._slow.n_fft // 2
+        stft, slow = self.separator.stft, self._slow
+        count, bins = stft.count(mixture.shape[-1]), 0 if slow is None else slow.n_fft // 2
         seen: Tensor | None = None
         lowest = mixture.new_empty(*mixture.shape[:2], bins, count, dtype=stft.window.dtype.to_complex())
         for first in range(0, count, FRAMES_AT_ONCE):

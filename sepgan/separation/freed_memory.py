@@ -1,4 +1,4 @@
-"""What becomes of memory that is freed: kept for the next segment, in place of given back and asked for again.
+"""What becomes of memory that is freed: kept for the rest of a segment, in place of given back and asked for again.
 
 By default glibc gives every large block back to the system at once; each page that comes again has to be cleared and
 mapped first. For a network on a CPU that was a fifth of all processor time. Only the largest go back still, a few a

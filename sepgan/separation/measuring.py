@@ -58,12 +58,12 @@ class Measuring:
         records: dict[str, StemRecord] = {}
         written = list(dict.fromkeys(writer.paths.values()))
         with ThreadPoolExecutor() as executor:
-            digests = dict(zip(written, executor.map(file_sha256, written), strict=True))
+            digests = dict(zip(written, executor.map(_digest, written), strict=True))
         for index, stem in enumerate(self._plan.outputs):
             seam_db = seams.get(stem)
             size, sha256 = 0, ""
             if stem in writer.paths:
-                size, sha256 = _size(writer.paths[stem]), digests[writer.paths[stem]]
+                size, sha256 = digests[writer.paths[stem]]
             records[stem] = StemRecord(
                 file=relative(job.targets[stem], base) if stem in job.targets else "-",
                 parts=self._plan.parts[stem],
@@ -89,6 +89,10 @@ def relative(path: Path, base: Path) -> str:
 def peaks_dbfs(writer: StemWriter) -> Mapping[str, float]:
     """Highest sample of each stem as written."""
     return {stem: decibels(peak * writer.gain) for stem, peak in writer.peaks.items()}
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    return _size(path), file_sha256(path)
 
 
 def _size(path: Path) -> int:

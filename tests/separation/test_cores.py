@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from sepgan import audio, cli
 from sepgan.separation import SeparationOptions, SeparationResult, separate_file, separate_files
-from sepgan.separation.channels import Layout
 from sepgan.separation.cores import SIDE_BY_SIDE, segment_pool
 from sepgan.separation.manifest import read_manifest
-from sepgan.streaming import Cut
 from tests.separation.fake import Shares, noise, write
 
 RATE_HZ = 16000
@@ -27,20 +23,10 @@ class Watched(Shares):
     """Tells in which thread each segment was separated, and with how many threads of torch."""
 
     def __init__(self) -> None:
-        super().__init__(sample_rate=RATE_HZ)
+        super().__init__(
+            lambda _: self.heard.append((threading.current_thread().name, torch.get_num_threads())), RATE_HZ
+        )
         self.heard: list[tuple[str, int]] = []
-
-    def separate(
-        self,
-        mixture: Tensor,
-        groups: Sequence[Sequence[str]] | None = None,
-        layout: Layout | None = None,
-        *,
-        kept: Sequence[slice] | None = None,
-        cut: Cut | None = None,
-    ) -> Tensor:
-        self.heard.append((threading.current_thread().name, torch.get_num_threads()))
-        return super().separate(mixture, groups, layout, kept=kept, cut=cut)
 
 
 def separate(model: Watched, song: Path, out: Path, threads: int | None) -> SeparationResult:
