@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepgan.errors import CheckpointError
-from sepgan.models.branched import Affine, BranchedUNet
+from sepgan.models.branched import BranchedUNet
+from sepgan.models.branched_levels import Affine
 from sepgan.models.spleeter import LEAK, SpleeterUNet
 
 RIDGE = 1e-6  # of the mean variance, so that features that never vary do not divide by zero

@@ -1,8 +1,8 @@
 """A convolution dilated by two over frequency, on bands sorted by parity.
 
 Such a convolution reads bands of one parity for each that it makes. Sorted, the bands of a parity lie side by side and
-it is a convolution without gaps, which can make four of them at once, as channels: a head for one stem in stereo fills
-the eight places of a vector of AVX2 where it filled two. The sums have the same terms in the same order.
+it is a convolution without gaps, which can make several of them at once, as channels: a head for one stem in stereo
+fills the sixteen places of a vector of AVX-512 where it filled two. The sums have the same terms in the same order.
 """
 
 from __future__ import annotations
@@ -11,56 +11,81 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-AT_ONCE = 4  # bands of one parity
+VECTOR = 16  # channels that a processor computes at once
+DIGITS = 3  # binary, of a band's place among eight of one parity
 TAPS = 4
-BEFORE = (
-    2,
-    1,
-)  # bands of the other parity that an even band, and an odd one, needs before its own; it needs 3 - BEFORE behind
-MARGIN = 3  # frames on either side, as many as the dilated kernel looks beyond
+# Bands of the other parity that an even band, and an odd one, needs before its own; it needs 3 - BEFORE behind.
+BEFORE = (2, 1)
+REACH = 3  # frames on either side that the dilated kernel looks at
+STEM = 2 + DIGITS  # the dimension after those of sorted bands
 
 
 class Parities:
-    """Room for `[B, C, F, N]` with bands sorted by the parity of those that read them, zeros all around.
+    """Room for `[B, C, F, N]` with bands sorted by the parity of those that read them, zeros above and below.
 
     Attributes:
-        padded: What `convolve` reads, `[2 B, C, F / 2 + 3, N + 6]` in the order of channels_last.
+        padded: What `SortedHead` reads, `[2 B, C, F / 2 + 3, N]` in the order of channels_last.
         insides: Where bands go: of each parity of the reader, its rows of `[B, F / 2, N * C]`.
     """
 
     def __init__(self, batch: int, channels: int, bands: int, frames: int, like: Tensor) -> None:
         half = bands // 2
-        cells = like.new_empty(batch, 2, half + TAPS - 1, (frames + 2 * MARGIN) * channels)
-        edge = MARGIN * channels
-        cells[..., :edge] = 0
-        cells[..., -edge:] = 0
+        cells = like.new_empty(batch, 2, half + TAPS - 1, frames * channels)
         self.insides = []
         for parity, before in enumerate(BEFORE):
             rows = cells[:, parity]
             rows[:, :before] = 0
             rows[:, before + half :] = 0
-            self.insides.append(rows[:, before : before + half, edge:-edge])
-        self.padded = cells.view(2 * batch, half + TAPS - 1, frames + 2 * MARGIN, channels).permute(0, 3, 1, 2)
+            self.insides.append(rows[:, before : before + half])
+        self.padded = cells.view(2 * batch, half + TAPS - 1, frames, channels).permute(0, 3, 1, 2)
 
 
-def convolve(head: nn.Conv2d, room: Parities) -> Tensor:
-    """What `head` makes of the bands.
+class SortedHead:
+    """The convolution of a head on bands sorted by parity.
 
     Args:
-        head: Of kernel 4 x 4, dilated by two, padded by three.
-        room: Filled, with a number of bands that `2 * AT_ONCE` divides.
+        head: Of kernel 4 x 4, dilated by two.
+        dtype: Of what it will read.
 
-    Shape:
-        `[B, 2, AT_ONCE, O, F / 8, N]`: band `f` is at parity `f % 2`, place `f // 2 % AT_ONCE` and row `f // 8`.
+    Attributes:
+        at_once: Bands of one parity that it makes together.
     """
-    weight = head.weight.new_zeros(AT_ONCE, *head.weight.shape[:2], TAPS + AT_ONCE - 1, TAPS)
-    for place in range(AT_ONCE):
-        weight[place, :, :, place : place + TAPS] = head.weight
-    bias = None if head.bias is None else head.bias.repeat(AT_ONCE)
-    made = functional.conv2d(room.padded, weight.flatten(0, 1), bias, stride=(AT_ONCE, 1), dilation=(1, 2))
-    return torch.unflatten(torch.unflatten(made, 0, (-1, 2)), 2, (AT_ONCE, -1))
+
+    def __init__(self, head: nn.Conv2d, dtype: torch.dtype) -> None:
+        self._digits = max(
+            digits for digits in range(DIGITS + 1) if digits == 0 or head.out_channels << digits <= VECTOR
+        )
+        self.at_once = 1 << self._digits
+        weight = head.weight.new_zeros(self.at_once, *head.weight.shape[:2], TAPS + self.at_once - 1, TAPS)
+        for place in range(self.at_once):
+            weight[place, :, :, place : place + TAPS] = head.weight
+        self._weight = weight.flatten(0, 1).to(dtype, memory_format=torch.channels_last)
+        self._bias = None if head.bias is None else head.bias.repeat(self.at_once).to(dtype)
+
+    def __call__(self, room: Parities) -> Tensor:
+        """What the head makes of the frames that have `REACH` more on either side.
+
+        Args:
+            room: Filled, with a number of bands that 16 divides and N frames.
+
+        Shape:
+            `[B, 2, 2, 2, 2, O, F / 16, N - 2 * REACH]`, see `sorted_bands`.
+        """
+        made = functional.conv2d(room.padded, self._weight, self._bias, stride=(self.at_once, 1), dilation=(1, 2))
+        batch, size, _, frames = made.shape
+        # Turned as a matrix, which is quicker than axis by axis.
+        turned = made.permute(0, 2, 3, 1).reshape(-1, size).T.contiguous()
+        inner, outer = (2,) * self._digits, (2,) * (DIGITS - self._digits)
+        cells = turned.view(*inner, size // self.at_once, batch // 2, 2, -1, *outer, frames)
+        first = len(inner)
+        order = [first + 1, first + 2, *range(first + 4, first + 4 + len(outer)), *range(first), first, first + 3]
+        return cells.permute(*order, cells.ndim - 1)
 
 
 def sorted_bands(y: Tensor) -> Tensor:
-    """View `[B, ..., F, N]` as `convolve` orders its bands, `[B, 2, AT_ONCE, ..., F / 8, N]`."""
-    return torch.unflatten(y, -2, (-1, AT_ONCE, 2)).movedim((-2, -3), (1, 2))
+    """View `[B, ..., F, N]` as `SortedHead` orders its bands, `[B, 2, 2, 2, 2, ..., F / 16, N]`.
+
+    Band `f` is in row `f // 16`; the others of its binary digits say where, the last digit first.
+    """
+    split = torch.unflatten(y, -2, (-1, *(2,) * DIGITS, 2))
+    return split.movedim((-2, *range(-2 - DIGITS, -2)), tuple(range(1, DIGITS + 2)))

@@ -7,8 +7,9 @@ import torch
 
 from sepgan.errors import CheckpointError, RecipeError
 from sepgan.models import build_generator
-from sepgan.models.branched import COLUMNS_AT_ONCE, BranchedUNet
+from sepgan.models.branched import BranchedUNet
 from sepgan.models.branched_start import begin_as
+from sepgan.models.branched_streamed import FRAMES_AT_ONCE
 from sepgan.models.spleeter import SpleeterUNet
 from sepgan.recipe import GeneratorRecipe
 
@@ -116,7 +117,7 @@ def test_what_cannot_be_built_is_refused(keys: dict[str, Any]) -> None:
     "keys", [{}, {"branches": (3, 1), "nested": True}, {"branches": (1, 2, 1), "nested": True}, {"branches": (2, 1)}]
 )
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("frames", [3, 4 * COLUMNS_AT_ONCE, 8 * COLUMNS_AT_ONCE + 5])
+@pytest.mark.parametrize("frames", [3, FRAMES_AT_ONCE, 2 * FRAMES_AT_ONCE + 5])
 def test_made_some_frames_at_a_time_masks_are_the_same(keys: dict[str, Any], full: bool, frames: int) -> None:
     network = make(full_resolution=full, **keys).eval()
     x = magnitudes(2, 2, 63, frames)

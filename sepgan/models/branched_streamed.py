@@ -1,0 +1,238 @@
+"""The logits of a branched U-Net on a CPU, with less work and memory than its levels take one after the other.
+
+Memory is what large levels wait for. So each writes its output where the next one reads it, margins and all; the first
+two levels go down some bands at a time; and the way up goes from left to right, some frames at a time, where each level
+keeps the few columns of its input that it will need again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sepgan.models.branched_folded import FoldedDown, FoldedLast, FoldedUp, Halving
+from sepgan.models.branched_levels import MARGINS, Down, Up, needed
+from sepgan.models.parities import REACH, Parities, SortedHead
+
+ROWS_AT_ONCE = 16  # of the second level down
+FRAMES_AT_ONCE = 256  # of the last level up, about
+KEPT = REACH + 3  # columns of its input that a level up needs again, at most
+BEFORE, BEHIND = MARGINS
+
+Skip = Sequence[Tensor]
+"""A skip connection `[B, F, N, C]`, bands after bands."""
+
+
+class Streamed:
+    """The levels of a branched U-Net with one at the full resolution, for one run.
+
+    Args:
+        encoder: Levels down, two at least.
+        bottleneck: The convolution below them.
+        shared: Levels up that all branches share.
+        branches: Levels up of each, the last at the full resolution.
+        heads: One for each branch.
+        dtype: Of all that is computed.
+    """
+
+    def __init__(
+        self,
+        encoder: Sequence[Down],
+        bottleneck: nn.Conv2d,
+        shared: Sequence[Up],
+        branches: Sequence[Sequence[Up]],
+        heads: Sequence[nn.Conv2d],
+        dtype: torch.dtype,
+    ) -> None:
+        self._dtype = dtype
+        self._encoder = [FoldedDown(level, dtype) for level in encoder]
+        self._bottleneck = Halving(bottleneck, dtype)
+        self._shared = [FoldedUp(level, dtype) for level in shared]
+        self._branches = [_Branch(levels, head, dtype) for levels, head in zip(branches, heads, strict=True)]
+
+    def logits(self, magnitudes: Tensor, size: tuple[int, int], frames: slice) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Logits of some frames, a few at a time.
+
+        Args:
+            magnitudes: `[B, C, F, N]`.
+            size: Bands and frames to which they are filled up with zeros, so that every level can halve them.
+            frames: Which are wanted.
+
+        Yields:
+            Which of these, and of each branch `[B, 2, 2, 2, 2, S * C, F / 16, n]`, see `sorted_bands`.
+        """
+        skips, x = self._down(magnitudes, size)
+        for up in self._shared:
+            skip = skips.pop()
+            room = _joining(skip, range(skip[0].shape[2]))
+            up.write(x, _behind(room), 0)
+            x = room
+        skips.reverse()  # the deepest comes first
+        steps: list[_Step] = []
+        for part in _tiles(frames, 4 * 2 ** len(skips)):
+            steps = _steps(part, size[1], len(skips), steps)
+            seen = x[:, :, steps[0].reads.start : steps[0].reads.stop].contiguous()
+            rooms = [_joining(skip, step.holds) for skip, step in zip(skips, steps, strict=False)]
+            logits = [branch.logits(seen, rooms, steps, part) for branch in self._branches]
+            yield slice(part.start - frames.start, part.stop - frames.start), logits
+
+    def _down(self, magnitudes: Tensor, size: tuple[int, int]) -> tuple[list[Skip], Tensor]:
+        """All skip connections, and what comes out below the deepest."""
+        first, second, *deeper = self._encoder
+        upper, lower = [], []
+        x = inside = magnitudes.new_empty(0)
+        half, quarter = size[0] // 2, size[0] // 4
+        for begin in range(0, quarter, ROWS_AT_ONCE):
+            end = min(begin + ROWS_AT_ONCE, quarter)
+            rows = range(max(0, 2 * begin - BEFORE), min(half, 2 * end + BEHIND))  # of the first level
+            skip = first.skip(self._seen(magnitudes, range(2 * rows.start - BEFORE, 2 * rows.stop + BEHIND), size[1]))
+            room, places = _margined(skip, range(2 * begin - BEFORE, 2 * end + BEHIND), rows)
+            first.activate(skip, places)
+            upper.append(skip[:, 2 * begin - rows.start : 2 * end - rows.start])
+            lower.append(second.skip(room))
+            if not begin:
+                x, inside = _margined(lower[0], range(-BEFORE, quarter + BEHIND), range(quarter))
+            second.activate(lower[-1], inside[:, begin:end])
+        skips: list[Skip] = [upper, lower]
+        for level in deeper:
+            skip = level.skip(x)
+            skips.append([skip])
+            x, inside = _margined(skip, range(-BEFORE, skip.shape[1] + BEHIND), range(skip.shape[1]))
+            level.activate(skip, inside)
+        return skips, self._bottleneck(x)
+
+    def _seen(self, magnitudes: Tensor, rows: range, frames: int) -> Tensor:
+        """Some bands of `[B, C, F, N]` as the first level reads them, `[B, n, frames + 3, C]`, zero outside."""
+        batch, channels, bands, length = magnitudes.shape
+        heard = range(max(0, rows.start), min(bands, rows.stop))
+        seen = magnitudes.new_zeros(batch, len(rows), frames + BEFORE + BEHIND, channels, dtype=self._dtype)
+        if heard:
+            place = seen[:, heard.start - rows.start :][:, : len(heard), BEFORE : BEFORE + length]
+            for channel in range(channels):  # quicker than all at once
+                place[..., channel] = magnitudes[:, channel, heard.start : heard.stop]
+        return seen
+
+
+class _Branch:
+    """Levels up of one branch, and its head, on their way from left to right."""
+
+    def __init__(self, levels: Sequence[Up], head: nn.Conv2d, dtype: torch.dtype) -> None:
+        *ups, last = levels
+        self._ups = [FoldedUp(level, dtype) for level in ups]
+        self._last = FoldedLast(last, dtype)
+        self._head = SortedHead(head, dtype)
+        self._kept: list[Tensor | None] = [None] * len(ups)
+
+    def logits(self, x: Tensor, rooms: Sequence[Tensor], steps: Sequence[_Step], frames: range) -> Tensor:
+        """Logits of some frames.
+
+        Args:
+            x: What the first level reads.
+            rooms: What each of the others reads, with the skip connection in place.
+            steps: Of all levels.
+            frames: Which.
+        """
+        for number, (up, room, step) in enumerate(zip(self._ups, rooms, steps, strict=False)):
+            behind = _behind(room)
+            if (kept := self._kept[number]) is not None and step.old:
+                behind[:, :, : step.old] = kept[:, :, -step.old :]
+            up.write(x, behind[:, :, step.old :], step.skipped)
+            self._kept[number] = behind[:, :, -KEPT:].clone()
+            x = room
+        step, width = steps[-1], self._last.channels
+        sorted_ = Parities(len(x), width, 2 * x.shape[1], len(frames) + 2 * REACH, like=x)
+        begin = step.holds.start - (frames.start - REACH)
+        inside = slice(begin * width, (begin + len(step.holds)) * width)
+        for rows in sorted_.insides:  # there is nothing before a song and behind it
+            rows[..., : inside.start] = 0
+            rows[..., inside.stop :] = 0
+        self._last.write(x, [rows[..., inside] for rows in sorted_.insides], step.skipped)
+        return self._head(sorted_)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a level up does for some frames.
+
+    Attributes:
+        reads: Columns of its input.
+        holds: Columns of its output that the next level reads.
+        old: How many of them have been made before.
+    """
+
+    reads: range
+    holds: range
+    old: int
+
+    @property
+    def skipped(self) -> int:
+        """Columns that it makes of its input before the first that is new."""
+        return self.holds.start + self.old - 2 * self.reads.start
+
+
+def _steps(frames: range, total: int, ups: int, before: Sequence[_Step]) -> list[_Step]:
+    """What all levels of a branch do for some of the frames, after what they did for those before."""
+    holds = range(max(0, frames.start - REACH), min(total, frames.stop + REACH))
+    steps: list[_Step] = []
+    for level in reversed(range(ups + 1)):
+        total //= 2
+        # To keep frames of the last level takes longer than to make them again.
+        done = before[level].holds.stop if before and level < ups else holds.start
+        reads = needed(range(done, holds.stop), total)
+        steps.append(_Step(reads, holds, done - holds.start))
+        holds = reads
+    return steps[::-1]
+
+
+def _tiles(frames: slice, least: int) -> Iterator[range]:
+    """Cut frames into parts of about equal length, so that at no level one of them brings nothing new."""
+    length = frames.stop - frames.start
+    count = max(1, round(length / max(FRAMES_AT_ONCE, 2 * least)))
+    ends = [frames.start + length * number // count // 8 * 8 for number in range(1, count)]
+    for begin, end in zip([frames.start, *ends], [*ends, frames.stop], strict=True):
+        yield range(begin, end)
+
+
+def _joining(skip: Skip, columns: range) -> Tensor:
+    """Room for some columns of a skip connection, which are in place, and of what joins it: `[B, F, n, 2 C]`."""
+    batch, _, _, channels = skip[0].shape
+    room = skip[0].new_empty(batch, sum(part.shape[1] for part in skip), len(columns), 2 * channels)
+    row = 0
+    for part in skip:
+        room[:, row : row + part.shape[1], :, :channels] = part[:, :, columns.start : columns.stop]
+        row += part.shape[1]
+    return room
+
+
+def _behind(room: Tensor) -> Tensor:
+    """Where the other half of the channels goes."""
+    return room[..., room.shape[3] // 2 :]
+
+
+def _margined(skip: Tensor, rows: range, filled: range) -> tuple[Tensor, Tensor]:
+    """Room for what comes after a skip connection, with margins.
+
+    Args:
+        skip: `[B, F, N, C]`.
+        rows: That there are, with margins.
+        filled: Which of these are not zero.
+
+    Returns:
+        All, `[B, len(rows), N + 3, C]`, and of it what is to be filled, `[B, len(filled), N * C]`.
+    """
+    batch, _, frames, channels = skip.shape
+    room = skip.new_empty(batch, len(rows), (BEFORE + frames + BEHIND) * channels)
+    above, below, left, right = (
+        filled.start - rows.start,
+        filled.stop - rows.start,
+        BEFORE * channels,
+        -BEHIND * channels,
+    )
+    room[:, :above] = 0
+    room[:, below:] = 0
+    room[..., :left] = 0
+    room[..., right:] = 0
+    return torch.unflatten(room, 2, (-1, channels)), room[:, above:below, left:right]
