@@ -44,7 +44,8 @@ def of_model(model: str, repeats: int = 5) -> Arithmetic:
     keep_freed_memory()
     separator = Separator.load(model)
     seconds = separator.segment / separator.sample_rate
-    seen = separator.bands(separator.stft(torch.randn(1, separator.recipe.generator.channels, separator.segment)).abs())
+    mixture = torch.randn(1, separator.recipe.generator.channels, separator.segment)
+    seen = separator.bands(separator.stft(mixture).abs()).contiguous()
     # Counted the plain way, in which nothing is computed twice or with zeros.
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         separator.generator(seen.clone())

@@ -222,8 +222,15 @@ class BranchedUNet(nn.Module):
             together = [torch.zeros_like(logits[singles[0]]), *(logits[number] for number in singles)]
             rest, *parts = torch.split(torch.softmax(torch.cat(together, dim=stem), dim=stem), 1, dim=stem)
             shared.update(zip(singles, _placed(parts, [to[number] for number in singles]), strict=True))
-        shared[several] = torch.mul(torch.softmax(logits[several], dim=stem), rest, out=to[several])
+        shared[several] = torch.mul(_softmax(logits[several], stem), rest, out=to[several])
         return [shared[number] for number in range(len(logits))]
+
+
+def _softmax(x: Tensor, dim: int) -> Tensor:
+    """The softmax in the order of memory, for PyTorch copies what is in another one."""
+    order = sorted(range(x.ndim), key=x.stride, reverse=True)
+    shares = torch.softmax(x.permute(order), dim=order.index(dim))
+    return shares.permute([order.index(number) for number in range(x.ndim)])
 
 
 def _placed(shares: Sequence[Tensor], places: Sequence[Tensor | None]) -> list[Tensor]:

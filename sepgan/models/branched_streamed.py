@@ -77,7 +77,9 @@ class Streamed:
             seen = x[:, :, steps[0].reads.start : steps[0].reads.stop].contiguous()
             rooms = [_joining(skip, step.holds) for skip, step in zip(skips, steps, strict=False)]
             logits = [branch.logits(seen, rooms, steps, part) for branch in self._branches]
+            del seen, rooms  # the next ones take their place
             yield slice(part.start - frames.start, part.stop - frames.start), logits
+            del logits
 
     def _down(self, magnitudes: Tensor, size: tuple[int, int]) -> tuple[list[Skip], Tensor]:
         """All skip connections, and what comes out below the deepest."""
