@@ -270,7 +270,8 @@ def _separated(
 def _together(function: Separate, held: list[_Segment]) -> list[tuple[Tensor, bool]]:
     wanted = [segment.wanted for segment in held]
     is_last = [segment.is_last for segment in held]
-    mixtures = torch.from_numpy(np.stack([segment.samples for segment in held]))
+    one = held[0].samples[None]  # not a copy
+    mixtures = torch.from_numpy(one if len(held) == 1 else np.stack([segment.samples for segment in held]))
     held.clear()
     with torch.inference_mode():
         stems = function(mixtures, wanted).unbind()

@@ -72,33 +72,33 @@ class Streamed:
             x = room
         skips.reverse()  # the deepest comes first
         steps: list[_Step] = []
-        for part in _tiles(frames, 4 * 2 ** len(skips)):
-            steps = _steps(part, size[1], len(skips), steps)
+        for part in _tiles(frames, 8 * 2 ** len(skips)):
+            steps = _steps(part, size[1], len(skips) + 1, steps)
             seen = x[:, :, steps[0].reads.start : steps[0].reads.stop].contiguous()
             rooms = [_joining(skip, step.holds) for skip, step in zip(skips, steps, strict=False)]
+            rooms.append(self._first_room(magnitudes, size[0], steps[-2].holds))
             logits = [branch.logits(seen, rooms, steps, part) for branch in self._branches]
             del seen, rooms  # the next ones take their place
             yield slice(part.start - frames.start, part.stop - frames.start), logits
             del logits
 
     def _down(self, magnitudes: Tensor, size: tuple[int, int]) -> tuple[list[Skip], Tensor]:
-        """All skip connections, and what comes out below the deepest."""
+        """All skip connections but the first, and what comes out below the deepest."""
         first, second, *deeper = self._encoder
-        upper, lower = [], []
+        lower: list[Tensor] = []
         x = inside = magnitudes.new_empty(0)
         half, quarter = size[0] // 2, size[0] // 4
         for begin in range(0, quarter, ROWS_AT_ONCE):
             end = min(begin + ROWS_AT_ONCE, quarter)
             rows = range(max(0, 2 * begin - BEFORE), min(half, 2 * end + BEHIND))  # of the first level
-            skip = first.skip(self._seen(magnitudes, range(2 * rows.start - BEFORE, 2 * rows.stop + BEHIND), size[1]))
+            skip = first.skip(self._seen(magnitudes, _read(rows), _read(range(size[1] // 2))))
             room, places = _margined(skip, range(2 * begin - BEFORE, 2 * end + BEHIND), rows)
             first.activate(skip, places)
-            upper.append(skip[:, 2 * begin - rows.start : 2 * end - rows.start])
             lower.append(second.skip(room))
             if not begin:
                 x, inside = _margined(lower[0], range(-BEFORE, quarter + BEHIND), range(quarter))
             second.activate(lower[-1], inside[:, begin:end])
-        skips: list[Skip] = [upper, lower]
+        skips: list[Skip] = [lower]
         for level in deeper:
             skip = level.skip(x)
             skips.append([skip])
@@ -106,15 +106,20 @@ class Streamed:
             level.activate(skip, inside)
         return skips, self._bottleneck(x)
 
-    def _seen(self, magnitudes: Tensor, rows: range, frames: int) -> Tensor:
-        """Some bands of `[B, C, F, N]` as the first level reads them, `[B, n, frames + 3, C]`, zero outside."""
-        batch, channels, bands, length = magnitudes.shape
-        heard = range(max(0, rows.start), min(bands, rows.stop))
-        seen = magnitudes.new_zeros(batch, len(rows), frames + BEFORE + BEHIND, channels, dtype=self._dtype)
-        if heard:
-            place = seen[:, heard.start - rows.start :][:, : len(heard), BEFORE : BEFORE + length]
-            for channel in range(channels):  # quicker than all at once
-                place[..., channel] = magnitudes[:, channel, heard.start : heard.stop]
+    def _first_room(self, magnitudes: Tensor, bands: int, columns: range) -> Tensor:
+        """Room for what joins the first skip connection, the largest: to make it again is no slower than to keep it."""
+        seen = self._seen(magnitudes, _read(range(bands // 2)), _read(columns))
+        return _joining([self._encoder[0].skip(seen)], range(len(columns)))
+
+    def _seen(self, magnitudes: Tensor, bands: range, frames: range) -> Tensor:
+        """Some of `[B, C, F, N]` as the first level reads it, `[B, n, m, C]`, zero where there is nothing."""
+        batch, channels, *size = magnitudes.shape
+        seen = magnitudes.new_zeros(batch, len(bands), len(frames), channels, dtype=self._dtype)
+        here, there = zip(
+            *(_common(part, count) for part, count in zip((bands, frames), size, strict=True)), strict=True
+        )
+        for channel in range(channels):  # quicker than all at once
+            seen[:, here[0], here[1], channel] = magnitudes[:, channel, there[0], there[1]]
         return seen
 
 
@@ -196,6 +201,17 @@ def _tiles(frames: slice, least: int) -> Iterator[range]:
     ends = [frames.start + length * number // count // 8 * 8 for number in range(1, count)]
     for begin, end in zip([frames.start, *ends], [*ends, frames.stop], strict=True):
         yield range(begin, end)
+
+
+def _read(made: range) -> range:
+    """Which cells with margins a level down makes some of."""
+    return range(2 * made.start - BEFORE, 2 * made.stop + BEHIND)
+
+
+def _common(part: range, count: int) -> tuple[slice, slice]:
+    """Where cells that there are lie in a part that may reach beyond them, and where among all."""
+    begin, end = (min(max(0, edge), count) for edge in (part.start, part.stop))
+    return slice(begin - part.start, end - part.start), slice(begin, end)
 
 
 def _joining(skip: Skip, columns: range) -> Tensor:
