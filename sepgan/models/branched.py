@@ -29,6 +29,7 @@ from sepgan.recipe import GeneratorRecipe
 
 HEAD_KERNEL = 3
 FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
+FRAMES_AT_ONCE = 256  # without a level at the full resolution
 COLUMNS_REACH = 3  # that the last levels look at on either side
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
@@ -96,23 +97,37 @@ class BranchedUNet(nn.Module):
 
     def some(self, magnitudes: Tensor, frames: slice) -> Tensor:
         """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone."""
-        quick = torch.is_inference_mode_enabled() and magnitudes.device.type == "cpu"
-        if quick and self.full_resolution and not self.training:
-            return self._streamed(magnitudes, frames)
-        bands = magnitudes.shape[-2]
-        before, after = frames.start // 4, -(-frames.stop // 4)  # columns of four frames
-        skips, x = self._shared_levels(magnitudes)
-        last = skips[0].shape[-1] // 2
-        made = range(max(0, before - COLUMNS_REACH), min(after + COLUMNS_REACH, last))
-        masks = torch.cat(self._shares(self._logits(*self._branch_levels(skips, x, made)), 1), dim=1)
-        return masks[..., :bands, frames.start - 4 * made.start : frames.stop - 4 * made.start]
+        if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
+            skips, x = self._shared_levels(magnitudes)
+            return torch.cat(self._some(skips, x, frames), dim=1)[..., : magnitudes.shape[-2], :]
+        # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
+        masks = magnitudes.new_empty(
+            len(magnitudes), self.stems, self.channels, self._filled(magnitudes)[0], frames.stop - frames.start
+        )
+        places = torch.split(masks, self.counts, dim=1)
+        if self.full_resolution and not self.training:
+            for part, logits in self._streamed().logits(magnitudes, self._filled(magnitudes), frames):
+                logits = [torch.unflatten(each, STEM, (-1, self.channels)).to(masks.dtype) for each in logits]
+                self._shares(logits, STEM, [sorted_bands(place[..., part]) for place in places])
+        else:
+            skips, x = self._shared_levels(magnitudes)
+            for begin in range(0, masks.shape[-1], FRAMES_AT_ONCE):
+                part = slice(begin, min(begin + FRAMES_AT_ONCE, masks.shape[-1]))
+                some = slice(frames.start + part.start, frames.start + part.stop)
+                _placed(self._some(skips, x, some), [place[..., part] for place in places])
+        return masks[..., : magnitudes.shape[-2], :]
 
-    def _streamed(self, magnitudes: Tensor, frames: slice) -> Tensor:
-        """The same as `some`, quicker on a CPU."""
-        bands, count = magnitudes.shape[-2:]
-        size = (bands - bands % -self.grid, count - count % -self.grid)
+    def _some(self, skips: Sequence[Tensor], x: Tensor, frames: slice) -> list[Tensor]:
+        """Masks of some frames of what `_shared_levels` returns."""
+        columns = skips[0].shape[-1] // 2  # of four frames
+        before, after = frames.start // 4 - COLUMNS_REACH, -(-frames.stop // 4) + COLUMNS_REACH
+        made = range(max(0, before), min(after, columns))
+        shares = self._shares(self._logits(*self._branch_levels(skips, x, made)), 1)
+        return [share[..., frames.start - 4 * made.start : frames.stop - 4 * made.start] for share in shares]
+
+    def _streamed(self) -> Streamed:
         autocast = torch.is_autocast_enabled("cpu")
-        streamed = Streamed(
+        return Streamed(
             cast("list[Down]", list(self.encoder)),
             self.bottleneck,
             cast("list[Up]", list(self.shared)),
@@ -120,13 +135,11 @@ class BranchedUNet(nn.Module):
             cast("list[nn.Conv2d]", list(self.heads)),
             torch.get_autocast_dtype("cpu") if autocast else self.bottleneck.weight.dtype,
         )
-        shape = (len(magnitudes), self.stems, self.channels, size[0], frames.stop - frames.start)
-        masks = magnitudes.new_empty(shape)
-        for part, logits in streamed.logits(magnitudes, size, frames):
-            logits = [torch.unflatten(each, STEM, (-1, self.channels)).to(masks.dtype) for each in logits]
-            places = torch.split(masks[..., part], self.counts, dim=1)
-            self._shares(logits, STEM, [sorted_bands(place) for place in places])
-        return masks[..., :bands, :]
+
+    def _filled(self, magnitudes: Tensor) -> tuple[int, int]:
+        """Bands and frames, filled up so that every level can halve them."""
+        bands, frames = (-(-count // self.grid) * self.grid for count in magnitudes.shape[-2:])
+        return bands, frames
 
     def decoded(self, magnitudes: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The first skip connection, and what enters the level that it joins in each branch, filled up to the grid.
@@ -158,14 +171,14 @@ class BranchedUNet(nn.Module):
         parts = [columns]  # of the last level, of the one before it, and so on
         for skip in joined:
             parts.append(needed(parts[-1], skip.shape[-1] // 2))
-        x = _some(x, parts.pop())
+        x = _cut(x, parts.pop())
         branches = []
         for branch in self.branches:
             y = x
             for up, skip, part in zip(_levels(branch), reversed(joined), reversed(parts), strict=False):
                 y = _join(cast(Up, up), y, skip, part)
             branches.append(y)
-        return _some(first, range(2 * columns.start, 2 * columns.stop)), branches
+        return _cut(first, range(2 * columns.start, 2 * columns.stop)), branches
 
     def seen_by_heads(self, skip: Tensor, branches: Sequence[Tensor]) -> list[Tensor]:
         """What each head sees of what `decoded` returns.
@@ -241,11 +254,11 @@ def _levels(branch: nn.Module) -> Sequence[nn.Module]:
     return cast(Sequence[nn.Module], branch)  # a ModuleList, which mypy takes for a Module
 
 
-def _some(x: Tensor, part: range) -> Tensor:
+def _cut(x: Tensor, part: range) -> Tensor:
     return x[..., part.start : part.stop]
 
 
 def _join(up: Up, x: Tensor, skip: Tensor, part: range) -> Tensor:
     """Some columns of a skip connection and of what `up` makes of `x`, which is no more than these need."""
     first = part.start - 2 * needed(part, skip.shape[-1] // 2).start
-    return torch.cat([_some(skip, part), _some(up(x), range(first, first + len(part)))], dim=1)
+    return torch.cat([_cut(skip, part), _cut(up(x), range(first, first + len(part)))], dim=1)

@@ -71,9 +71,9 @@ class Streamed:
             up.write(x, _behind(room), 0)
             x = room
         skips.reverse()  # the deepest comes first
-        steps: list[_Step] = []
-        for part in _tiles(frames, 8 * 2 ** len(skips)):
-            steps = _steps(part, size[1], len(skips) + 1, steps)
+        steps: list[Step] = []
+        for part in tiles(frames, len(skips) + 1):
+            steps = plan(part, size[1], len(skips) + 1, steps)
             seen = x[:, :, steps[0].reads.start : steps[0].reads.stop].contiguous()
             rooms = [_joining(skip, step.holds) for skip, step in zip(skips, steps, strict=False)]
             rooms.append(self._first_room(magnitudes, size[0], steps[-2].holds))
@@ -133,7 +133,7 @@ class _Branch:
         self._head = SortedHead(head, dtype)
         self._kept: list[Tensor | None] = [None] * len(ups)
 
-    def logits(self, x: Tensor, rooms: Sequence[Tensor], steps: Sequence[_Step], frames: range) -> Tensor:
+    def logits(self, x: Tensor, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range) -> Tensor:
         """Logits of some frames.
 
         Args:
@@ -161,7 +161,7 @@ class _Branch:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """What a level up does for some frames.
 
     Attributes:
@@ -180,24 +180,24 @@ class _Step:
         return self.holds.start + self.old - 2 * self.reads.start
 
 
-def _steps(frames: range, total: int, ups: int, before: Sequence[_Step]) -> list[_Step]:
-    """What all levels of a branch do for some of the frames, after what they did for those before."""
+def plan(frames: range, total: int, ups: int, before: Sequence[Step]) -> list[Step]:
+    """What the levels of a branch, so many and the last, do for some of all frames after what they did before."""
     holds = range(max(0, frames.start - REACH), min(total, frames.stop + REACH))
-    steps: list[_Step] = []
+    steps: list[Step] = []
     for level in reversed(range(ups + 1)):
         total //= 2
         # To keep frames of the last level takes longer than to make them again.
         done = before[level].holds.stop if before and level < ups else holds.start
         reads = needed(range(done, holds.stop), total)
-        steps.append(_Step(reads, holds, done - holds.start))
+        steps.append(Step(reads, holds, done - holds.start))
         holds = reads
     return steps[::-1]
 
 
-def _tiles(frames: slice, least: int) -> Iterator[range]:
-    """Cut frames into parts of about equal length, so that at no level one of them brings nothing new."""
+def tiles(frames: slice, ups: int) -> Iterator[range]:
+    """Cut frames into parts of about equal length, so that at none of so many levels one of them brings nothing new."""
     length = frames.stop - frames.start
-    count = max(1, round(length / max(FRAMES_AT_ONCE, 2 * least)))
+    count = max(1, round(length / max(FRAMES_AT_ONCE, 2 ** (ups + 4))))
     ends = [frames.start + length * number // count // 8 * 8 for number in range(1, count)]
     for begin, end in zip([frames.start, *ends], [*ends, frames.stop], strict=True):
         yield range(begin, end)

@@ -7,9 +7,8 @@ import torch
 
 from sepgan.errors import CheckpointError, RecipeError
 from sepgan.models import build_generator
-from sepgan.models.branched import BranchedUNet
+from sepgan.models.branched import FRAMES_AT_ONCE, BranchedUNet
 from sepgan.models.branched_start import begin_as
-from sepgan.models.branched_streamed import FRAMES_AT_ONCE
 from sepgan.models.spleeter import SpleeterUNet
 from sepgan.recipe import GeneratorRecipe
 

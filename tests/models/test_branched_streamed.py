@@ -1,0 +1,97 @@
+"""Streamed, a branched U-Net gives the masks that its levels give one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from sepgan.models import build_generator
+from sepgan.models.branched import BranchedUNet
+from sepgan.models.branched_streamed import FRAMES_AT_ONCE, KEPT, plan, tiles
+from sepgan.recipe import GeneratorRecipe
+
+ROUNDING = 2e-5  # absolute difference of masks that are computed in another order
+BF16 = 0.05  # the same with eight bits
+
+
+def make(stems: int = 4, **keys: Any) -> BranchedUNet:
+    """One whose every parameter matters: gains of both signs and none, offsets and biases."""
+    torch.manual_seed(0)
+    defaults = {"widths": (4, 6, 8, 12), "bottleneck": 10, "branches": (3, 1), "full_resolution": True, "nested": True}
+    network = build_generator(GeneratorRecipe(kind="branched", dropout=0.0, **defaults | keys), stems, 64).eval()
+    assert isinstance(network, BranchedUNet)
+    for name, weights in network.named_parameters():
+        if weights.ndim == 1:
+            torch.nn.init.uniform_(weights, -0.7, 0.9)
+            if name.endswith("affine.weight"):
+                weights.data[0] = 0.0
+    return network
+
+
+def magnitudes(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 3
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"widths": (4, 6, 8)},
+        {"widths": (4, 5, 6, 7, 8, 9)},
+        {"nested": False},
+        {"branches": (1, 2, 1)},
+        {"branches": (2, 1), "nested": False},
+        {"channels": 1, "head_width": 5},
+        {"branches": (4,), "nested": False, "head_width": 4},
+    ],
+)
+@pytest.mark.parametrize("frames", [1, 70, 3 * FRAMES_AT_ONCE + 9])
+def test_masks_are_those_of_the_levels_one_after_the_other(keys: dict[str, Any], frames: int) -> None:
+    network = make(**keys)
+    x = magnitudes(2, network.channels, 61, frames)
+    with torch.no_grad():
+        whole = network(x)
+    assert float(whole.std()) > 0.01
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), whole, rtol=0, atol=ROUNDING)
+        for some in (slice(0, 1), slice(frames - 1, frames), slice(frames // 3, frames - frames // 4)):
+            torch.testing.assert_close(network.some(x, some), whole[..., some], rtol=0, atol=ROUNDING)
+
+
+def test_with_less_precision_they_are_near() -> None:
+    network, x = make(), magnitudes(1, 2, 64, 300)
+    with torch.inference_mode():
+        exact = network(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = network(x)
+    assert rough.dtype == torch.float32
+    assert 0 < float((rough - exact).abs().max()) <= BF16
+
+
+@pytest.mark.parametrize("ups", [1, 2, 3, 5])
+def test_every_level_makes_something_new_for_each_tile_and_has_kept_what_it_needs_again(ups: int) -> None:
+    grid = 2 ** (ups + 4)
+    for total in (grid, 3 * grid, grid * (1 + 2000 // grid)):
+        for start in (0, 1, total // 2, total - 1):
+            for stop in {start + 1, min(start + 257, total), total - 1, total}:
+                if stop > start:
+                    _check(total, slice(start, stop), ups)
+
+
+def _check(total: int, frames: slice, ups: int) -> None:
+    parts = list(tiles(frames, ups))
+    assert [part.start for part in parts] == [frames.start, *(part.stop for part in parts[:-1])]
+    assert parts[-1].stop == frames.stop
+    steps: list[Any] = []
+    for part in parts:
+        before, steps = steps, plan(part, total, ups, steps)
+        for level, step in enumerate(steps):
+            assert 0 <= step.old < len(step.holds)
+            assert len(step.reads) > 0
+            assert step.reads.start >= 0
+            assert step.reads.stop <= total >> (ups + 1 - level)
+            if step.old:
+                assert step.old <= min(KEPT, len(before[level].holds))
+                assert step.holds.start + step.old == before[level].holds.stop
