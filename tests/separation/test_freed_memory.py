@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 from sepgan.separation import SeparationOptions, blocks, separate_file
+from sepgan.separation.freed_memory import LARGEST_KEPT_BYTES
 from tests.separation.fake import Shares, noise, write
 
 BLOCK = """
 import resource, sys, numpy
 from sepgan.separation.freed_memory import keep_freed_memory
 print(keep_freed_memory() if sys.argv[1] == "keep" else None)
-numpy.ones(3_000_000)
+count = int(sys.argv[2])
+numpy.ones(count)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    numpy.ones(3_000_000)
+    numpy.ones(count)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 GIVEN_BACK = """
@@ -34,13 +36,18 @@ before = resident()
 give_back_freed_memory()
 print(before, resident())
 """
-PAGES = 10 * 3_000_000 * 8 // os.sysconf("SC_PAGE_SIZE")
+COUNT = LARGEST_KEPT_BYTES * 3 // 4 // 8  # numbers of a block that is kept
+PAGES = 10 * COUNT * 8 // os.sysconf("SC_PAGE_SIZE")
 
 
 def run(wish: str, **environment: str) -> tuple[str, int]:
     plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES" and "MALLOC" not in name}
     done = subprocess.run(
-        [sys.executable, "-c", BLOCK, wish], env=plain | environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", BLOCK, wish, str(COUNT)],
+        env=plain | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     kept, faults = done.stdout.split()
     return kept, int(faults)
