@@ -24,13 +24,15 @@ class Arithmetic:
 
     Attributes:
         gflop_per_s: billions of floating-point operations for a second of audio.
-        reached: of them a second of computing, at best, by all threads together.
+        reached: of them a second of computing, at best.
         ceiling: what the best 3 x 3 convolution reaches.
+        threads: of both: as many as the network of a segment has.
     """
 
     gflop_per_s: float
     reached: float
     ceiling: float
+    threads: int
 
     @property
     def share(self) -> float:
@@ -40,7 +42,10 @@ class Arithmetic:
 
 @torch.inference_mode()
 def of_model(model: str, repeats: int = 5) -> Arithmetic:
-    """Count and time the network of a model as `sepgan separate` runs it: segments side by side, freed memory kept."""
+    """Count and time the network of a model as `sepgan separate` runs it: one at a time, beside other work.
+
+    Here nothing is beside it. Freed memory is kept, and the network has the threads of one segment.
+    """
     keep_freed_memory()
     separator = Separator.load(model)
     seconds = separator.segment / separator.sample_rate
@@ -50,19 +55,16 @@ def of_model(model: str, repeats: int = 5) -> Arithmetic:
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         separator.generator(seen.clone())
     gflop = counter.get_total_flops() / 1e9
-    at_once, each = share(torch.get_num_threads(), separator.recipe.generator.channels)
+    _, each = share(torch.get_num_threads(), separator.recipe.generator.channels)
 
     def run() -> None:
         with torch.inference_mode():
             separator.generator(seen)
 
-    def run_all() -> None:
-        for done in [pool.executor.submit(run) for _ in range(at_once)]:
-            done.result()
-
-    with segment_pool(at_once, each) as pool:
-        seconds_of_all = best_of(run_all, repeats)
-    return Arithmetic(gflop / seconds, at_once * gflop / seconds_of_all, ceiling(repeats))
+    with segment_pool(1, each) as pool:
+        best_s = pool.executor.submit(best_of, run, repeats).result()
+        highest = pool.executor.submit(ceiling, repeats).result()
+    return Arithmetic(gflop / seconds, gflop / best_s, highest, each)
 
 
 @torch.inference_mode()

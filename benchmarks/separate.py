@@ -100,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arithmetic is not None:
         print(
             f"network: {arithmetic.gflop_per_s:.2f} GFLOP for a second of audio, at {arithmetic.reached:.0f} GFLOP/s: "
-            f"{arithmetic.share:.0%} of the {arithmetic.ceiling:.0f} GFLOP/s of 3 x 3 convolutions"
+            f"{arithmetic.share:.0%} of the {arithmetic.ceiling:.0f} GFLOP/s of 3 x 3 convolutions "
+            f"(threads: {arithmetic.threads}, as for one segment)"
         )
     return 0
 

@@ -86,4 +86,4 @@ def test_arithmetic_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     found = arithmetic.ceiling(1)
     # 2 * 9 * 64^2 operations at each of 4 * 128^2 places, the most of the three shapes but for equal ones
     assert found == pytest.approx(2 * 9 * 64**2 * 4 * 128**2 / 1e9)
-    assert arithmetic.Arithmetic(1.0, 60.0, 100.0).share == 0.6
+    assert arithmetic.Arithmetic(1.0, 60.0, 100.0, 1).share == 0.6
