@@ -214,11 +214,12 @@ class BranchedUNet(nn.Module):
         Args:
             logits: Of each branch.
             stem: The dimension of stems.
-            places: Where masks are to be written; None to return new tensors.
+            places: Where masks are to be written; None to return new tensors. What is computed goes through all of
+                memory in one, for the last bits of an exponential depend on where a row of numbers ends.
         """
         to: Sequence[Tensor | None] = [None] * len(self.counts) if places is None else places
         if self.leaves and self.stems == 2:
-            return [torch.sigmoid(-logits[0], out=to[0]), torch.sigmoid(logits[0], out=to[1])]
+            return _placed([torch.sigmoid(-logits[0]), torch.sigmoid(logits[0])], to)
         if self.leaves:
             logits = [torch.zeros_like(logits[0].narrow(stem, 0, 1)), *logits]
         if not self.nested:
@@ -227,14 +228,12 @@ class BranchedUNet(nn.Module):
         # Several stems weigh as much as one with logit 0, and divide that.
         singles = [number for number, count in enumerate(self.counts) if count == 1]
         several = next(number for number, count in enumerate(self.counts) if count > 1)
-        shared: dict[int, Tensor] = {}
         if len(singles) == 1:
-            rest = torch.sigmoid(-logits[singles[0]])
-            shared[singles[0]] = torch.sigmoid(logits[singles[0]], out=to[singles[0]])
+            rest, *parts = torch.sigmoid(-logits[singles[0]]), torch.sigmoid(logits[singles[0]])
         else:
             together = [torch.zeros_like(logits[singles[0]]), *(logits[number] for number in singles)]
             rest, *parts = torch.split(torch.softmax(torch.cat(together, dim=stem), dim=stem), 1, dim=stem)
-            shared.update(zip(singles, _placed(parts, [to[number] for number in singles]), strict=True))
+        shared = dict(zip(singles, _placed(parts, [to[number] for number in singles]), strict=True))
         shared[several] = torch.mul(_softmax(logits[several], stem), rest, out=to[several])
         return [shared[number] for number in range(len(logits))]
 

@@ -60,6 +60,17 @@ def test_masks_are_those_of_the_levels_one_after_the_other(keys: dict[str, Any],
             torch.testing.assert_close(network.some(x, some), whole[..., some], rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("nested", [True, False])
+def test_masks_of_some_frames_are_those_of_all_to_the_last_bit(nested: bool) -> None:
+    """Where levels are decided by who is the most alike, the last bit may decide."""
+    network = make(nested=nested, widths=(16, 32, 64, 128), head_width=8)
+    x = magnitudes(1, 2, 128, 700)
+    with torch.inference_mode():
+        whole = network(x)
+        for some in (slice(0, 1), slice(77, 300), slice(258, 645), slice(699, 700)):
+            torch.testing.assert_close(network.some(x, some), whole[..., some], rtol=0, atol=0)
+
+
 def test_with_less_precision_they_are_near() -> None:
     network, x = make(), magnitudes(1, 2, 64, 300)
     with torch.inference_mode():
