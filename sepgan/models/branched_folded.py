@@ -65,7 +65,7 @@ class FoldedUp:
     """
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        self._weight = (level.conv.weight * level.affine.weight.view(1, -1, 1, 1)).to(dtype)
+        self._weight = _weight(level).to(dtype)
         self._offset, self._low, self._high = _bounds(level, dtype)
 
     def write(self, x: Tensor, room: Tensor, first: int) -> None:
@@ -90,7 +90,7 @@ class FoldedLast:
     """
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        kernel = (level.conv.weight * level.affine.weight.view(1, -1, 1, 1)).transpose(0, 1)  # [O, C, KERNEL, KERNEL]
+        kernel = _weight(level).transpose(0, 1)  # [O, C, KERNEL, KERNEL]
         self.channels = len(kernel)
         # Bands of one parity are read by those of the other, which is what they are sorted by.
         self._weights = [_cells(kernel[:, :, 1 - band :: 2], dtype) for band in (1, 0)]
@@ -107,11 +107,16 @@ class FoldedLast:
         bands, bias = x.shape[1], self._offset.repeat(2)
         for weight, room in zip(self._weights, rows, strict=True):
             frames = room.shape[2] // self.channels
-            spare = min(first, 2 * x.shape[2] - first - frames) // 2  # columns that are not wanted on both sides
-            made = functional.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=(1, 1 - min(spare, 1)))
-            begin = (first - 2 * min(spare, 1)) * self.channels
+            spare = min(1, min(first, 2 * x.shape[2] - first - frames) // 2)  # columns not wanted on both sides
+            made = functional.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=(1, 1 - spare))
+            begin = (first - 2 * spare) * self.channels
             wanted = made.permute(0, 2, 3, 1).flatten(2)[:, :bands, begin : begin + room.shape[2]]
             torch.clamp(wanted, self._low.repeat(frames), self._high.repeat(frames), out=room)
+
+
+def _weight(level: Up) -> Tensor:
+    """Of the transposed convolution, with the gain: `[C, O, KERNEL, KERNEL]`."""
+    return level.conv.weight * level.affine.weight.view(1, -1, 1, 1)
 
 
 def _bounds(level: Up, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

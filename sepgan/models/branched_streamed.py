@@ -243,12 +243,8 @@ def _margined(skip: Tensor, rows: range, filled: range) -> tuple[Tensor, Tensor]
     """
     batch, _, frames, channels = skip.shape
     room = skip.new_empty(batch, len(rows), (BEFORE + frames + BEHIND) * channels)
-    above, below, left, right = (
-        filled.start - rows.start,
-        filled.stop - rows.start,
-        BEFORE * channels,
-        -BEHIND * channels,
-    )
+    above, below = filled.start - rows.start, filled.stop - rows.start
+    left, right = BEFORE * channels, -BEHIND * channels
     room[:, :above] = 0
     room[:, below:] = 0
     room[..., :left] = 0

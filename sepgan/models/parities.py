@@ -52,10 +52,8 @@ class SortedHead:
     """
 
     def __init__(self, head: nn.Conv2d, dtype: torch.dtype) -> None:
-        self._digits = max(
-            digits for digits in range(DIGITS + 1) if digits == 0 or head.out_channels << digits <= VECTOR
-        )
-        self.at_once = 1 << self._digits
+        fitting = (1 << digits for digits in range(DIGITS + 1) if head.out_channels << digits <= VECTOR)
+        self.at_once = max(fitting, default=1)
         weight = head.weight.new_zeros(self.at_once, *head.weight.shape[:2], TAPS + self.at_once - 1, TAPS)
         for place in range(self.at_once):
             weight[place, :, :, place : place + TAPS] = head.weight
@@ -75,11 +73,12 @@ class SortedHead:
         batch, size, _, frames = made.shape
         # Turned as a matrix, which is quicker than axis by axis.
         turned = made.permute(0, 2, 3, 1).reshape(-1, size).T.contiguous()
-        inner, outer = (2,) * self._digits, (2,) * (DIGITS - self._digits)
-        cells = turned.view(*inner, size // self.at_once, batch // 2, 2, -1, *outer, frames)
-        first = len(inner)
-        order = [first + 1, first + 2, *range(first + 4, first + 4 + len(outer)), *range(first), first, first + 3]
-        return cells.permute(*order, cells.ndim - 1)
+        # Some digits of a band's place are told by channels, which come first now, the others by where its row ends.
+        told = self.at_once.bit_length() - 1
+        others = DIGITS - told
+        cells = turned.view(*(2,) * told, size // self.at_once, batch // 2, 2, -1, *(2,) * others, frames)
+        stem, item, parity, row = range(told, told + 4)
+        return cells.permute(item, parity, *range(row + 1, row + 1 + others), *range(told), stem, row, row + 1 + others)
 
 
 def sorted_bands(y: Tensor) -> Tensor:
