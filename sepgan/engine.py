@@ -17,7 +17,8 @@ from torch import Tensor
 
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import OutOfMemoryError, UsageError
-from sepgan.inference import PRECISIONS, Pass, Task
+from sepgan.inference import Pass
+from sepgan.masking import PRECISIONS, Masking, Task
 from sepgan.models.graph import Graph
 from sepgan.separator import Separator
 from sepgan.streaming import NO_CONTEXT, Context, Cut, Segmenting, span
@@ -108,12 +109,17 @@ class Engine:
         self._comparing = threading.Lock()
         self.device = separator.stft.window.device
         turns = contextlib.nullcontext() if options.networks is None else threading.Semaphore(options.networks)
-        self._pass = Pass(separator, options.wiener, self.repetition, turns)
+        self._masking = Masking(separator, bool(self.repetition), turns)
+        self._pass = Pass(separator, options.wiener, self.repetition, self._masking)
         self._most: int | None = None  # items at once, once memory has run out
         draws = torch.Generator().manual_seed(options.seed)
         self._longest_shift = round(MAX_SHIFT_S * self.sample_rate)
         self._shifts = torch.randint(self._longest_shift + 1, (options.shifts,), generator=draws).tolist()
         self.segmenting = self._segmenting()
+
+    def release(self) -> None:
+        """Give up the memory that is kept from one call to the next, which on a CPU is that of masks."""
+        self._masking.release()
 
     @property
     def header(self) -> CheckpointHeader | None:

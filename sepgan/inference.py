@@ -8,48 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sepgan.frontend import FRAMES_AT_ONCE, LinearBands, OverlapAdd, Stft
-from sepgan.models.branched import BranchedUNet
+from sepgan.masking import Masking, Task
 from sepgan.repetition import FRAMES_AT_ONCE as DIVIDED_AT_ONCE
 from sepgan.repetition import SINGLE, Gains, Grid, find_gains
 from sepgan.separator import Separator
-from sepgan.streaming import Cut, separate_array, span
+from sepgan.streaming import span
 from sepgan.synchronous import corrections, slowest
 from sepgan.wiener import wiener
 
 STRIKING = ("drums", "bass")  # stems of strokes and notes that come again, wave by wave
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked of a pass.
-
-    Attributes:
-        outputs: Numbers of the stems that each output is the sum of.
-        layout: Channels that the network sees together; each channel is in one group.
-        precision: Of the network, one of `PRECISIONS`.
-        kept: Samples of each item of the batch whose stems are wanted.
-        cut: How the network is fed; None with all at once.
-    """
-
-    outputs: Sequence[Sequence[int]]
-    layout: Sequence[Sequence[int]]
-    precision: str
-    kept: Sequence[slice]
-    cut: Cut | None
-
-    def later(self, samples: int) -> Task:
-        """The same of a mixture that begins earlier."""
-        return replace(self, kept=[slice(kept.start + samples, kept.stop + samples) for kept in self.kept])
 
 
 @dataclass(frozen=True)
@@ -62,13 +36,13 @@ class Pass:
         repetition: Passes that average all stems but vocals over similar moments, whose words are the same. With any,
             the lowest bands are divided once more by patterns that the stems are sums of, and then, without the filter,
             strokes of drums and notes of a bass are averaged wave by wave.
-        turns: Entered while the network runs.
+        masking: Has the network say its masks.
     """
 
     separator: Separator
     wiener: int
     repetition: int
-    turns: AbstractContextManager[object]
+    masking: Masking
 
     def run(self, mixture: Tensor, task: Task) -> Tensor:
         """Separate `[B, C, T]` into `[B, len(outputs), C, n]`, the samples from the first kept to the last."""
@@ -96,24 +70,23 @@ class Pass:
         reaching = stft.reaching(kept)
         frames = range(reaching.start, min(reaching.stop, stft.count(mixture.shape[-1])))
         seen, lowest = self._seen(mixture)
-        with self.turns:
-            masks = self._masks(seen, slice(frames.start, frames.stop), task)
-        seen, lowest = (each[..., frames.start : frames.stop] for each in (seen, lowest))
-        gains = changes = None
-        if self.repetition and self._repeating:
-            near = map(stft.reaching, task.kept)
-            heard = [slice(each.start - frames.start, each.stop - frames.start) for each in near]
-            gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard, patterns=True)
-            changes = self._synchronised(lowest.mT, masks, gains, heard, task.outputs)
-        del seen
-        canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), len(frames))
-        for begin, some in _divided(masks, gains, len(frames) if self.wiener else FRAMES_AT_ONCE):
-            here = slice(begin, begin + some.shape[-1])
-            spectrum = stft.frames(mixture, frames[here])
-            for output, masked in self._masked(spectrum, some, task.outputs):
-                if changes is not None:
-                    masked[..., : changes.shape[-1]] += changes[:, output, :, here]
-                canvas.add(masked, begin, (slice(None), output))
+        with self.masking.masks(seen, slice(frames.start, frames.stop), task) as masks:
+            seen, lowest = (each[..., frames.start : frames.stop] for each in (seen, lowest))
+            gains = changes = None
+            if self.repetition and self._repeating:
+                near = map(stft.reaching, task.kept)
+                heard = [slice(each.start - frames.start, each.stop - frames.start) for each in near]
+                gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard, patterns=True)
+                changes = self._synchronised(lowest.mT, masks, gains, heard, task.outputs)
+            del seen
+            canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), len(frames))
+            for begin, some in _divided(masks, gains, len(frames) if self.wiener else FRAMES_AT_ONCE):
+                here = slice(begin, begin + some.shape[-1])
+                spectrum = stft.frames(mixture, frames[here])
+                for output, masked in self._masked(spectrum, some, task.outputs):
+                    if changes is not None:
+                        masked[..., : changes.shape[-1]] += changes[:, output, :, here]
+                    canvas.add(masked, begin, (slice(None), output))
         return canvas.waveform(kept.stop - kept.start, kept.start - frames.start * stft.hop_length)
 
     def _seen(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,58 +189,6 @@ class Pass:
         return Grid(
             separator.bands.centres_hz(separator.sample_rate), separator.sample_rate / separator.stft.hop_length
         )
-
-    def _masks(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
-        """Return masks `[B, S, C, bands, n]` of some frames of `[B, C, bands, N]`, each group of channels by itself."""
-        width = self.separator.recipe.generator.channels
-        if [list(group) for group in task.layout] == [list(range(width))]:
-            return self._network(seen, frames, task)
-        batch, channels = seen.shape[:2]
-        shape = (batch, len(self.separator.stems), channels, seen.shape[2], frames.stop - frames.start)
-        masks: Tensor = seen.new_empty(shape)
-        for size in sorted({len(group) for group in task.layout}):
-            groups = [list(group) for group in task.layout if len(group) == size]
-            if size == width:
-                items = torch.stack([seen[:, group] for group in groups], dim=1)
-            else:  # one by one, each repeated to the width of the network
-                groups = [[channel] for group in groups for channel in group]
-                items = torch.stack([seen[:, group].expand(-1, width, -1, -1) for group in groups], dim=1)
-            found = self._network(items.flatten(0, 1), frames, task)
-            found = found.reshape(batch, len(groups), *found.shape[1:])
-            for number, group in enumerate(groups):
-                masks[:, :, group] = found[:, number] if size == width else found[:, number].mean(2, keepdim=True)
-        return masks
-
-    def _network(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
-        """Masks `[B, S, channels, bands, n]` of some frames, of pieces where not all is to be heard at once."""
-        if seen.device.type == "cpu" and len(seen) > 1 and self.repetition:  # else there is one group of channels
-            return torch.cat([self._network(item[None], frames, task) for item in seen])
-        cut = None if task.cut is None else self.separator.segmenting.in_frames(task.cut)
-        if cut is None or cut.segment >= seen.shape[-1]:
-            return self._heard(seen, frames, task.precision)
-        function = partial(self._piece, precision=task.precision)
-        context = self.separator.frames_of_context
-        pieces = [
-            separate_array(function, item, segment=cut.segment, overlap=cut.overlap, context=context) for item in seen
-        ]
-        return torch.stack(pieces)[..., frames].to(seen.device)
-
-    def _piece(self, seen: Tensor, wanted: Sequence[slice], *, precision: str) -> Tensor:
-        return self._heard(seen.to(self.separator.stft.window.device), span(wanted), precision)
-
-    def _heard(self, seen: Tensor, frames: slice, precision: str) -> Tensor:
-        if precision == "fp32":
-            return self._said(seen, frames)
-        with torch.autocast(seen.device.type, PRECISIONS[precision]):
-            rough = self._said(seen, frames)
-        return rough if rough.is_complex() else rough.float()
-
-    def _said(self, seen: Tensor, frames: slice) -> Tensor:
-        generator = self.separator.generator
-        if isinstance(generator, BranchedUNet):  # it need not make the others
-            return generator.some(seen, frames)
-        masks: Tensor = generator(seen)
-        return masks[..., frames]
 
 
 def _divided(masks: Tensor, gains: Gains | None, at_once: int) -> Iterator[tuple[int, Tensor]]:

@@ -43,6 +43,8 @@ SAME_ROOM = {
     "model_library": "separator",
     "engine": "separator",
     "inference": "separator",
+    "masking": "separator",
+    "spare_memory": "separator",
     "ensemble": "separator",
 }  # and all files named `<room>_...`: see _room_of
 ALLOWED_SIDEWAYS = {

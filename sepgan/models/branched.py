@@ -14,6 +14,7 @@ branches have one stem fewer than the recipe, its first stem has no logit (it is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -29,6 +30,7 @@ from sepgan.recipe import GeneratorRecipe
 
 HEAD_KERNEL = 3
 FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
+LEAST_FRAMES = 128  # of the way up at the full resolution: with less oneDNN adds up in another order
 FRAMES_AT_ONCE = 256  # without a level at the full resolution
 COLUMNS_REACH = 3  # that the last levels look at on either side
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
@@ -95,15 +97,23 @@ class BranchedUNet(nn.Module):
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
         return self.some(magnitudes, slice(0, magnitudes.shape[-1]))
 
-    def some(self, magnitudes: Tensor, frames: slice) -> Tensor:
-        """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone."""
+    def some(self, magnitudes: Tensor, frames: slice, memory: Tensor | None = None) -> Tensor:
+        """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone.
+
+        Args:
+            magnitudes: `[B, C, F, N]`.
+            frames: Which.
+            memory: Where masks may lie, of `room` numbers at least; None for memory of their own.
+        """
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
             skips, x = self._shared_levels(magnitudes)
             return torch.cat(self._some(skips, x, frames), dim=1)[..., : magnitudes.shape[-2], :]
+        wider = frames if self.training or not self.full_resolution else _widened(frames, self._filled(magnitudes)[1])
+        if wider != frames:
+            return self.some(magnitudes, wider)[..., frames.start - wider.start : frames.stop - wider.start]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        masks = magnitudes.new_empty(
-            len(magnitudes), self.stems, self.channels, self._filled(magnitudes)[0], frames.stop - frames.start
-        )
+        shape = self._shape(magnitudes, frames)
+        masks = magnitudes.new_empty(shape) if memory is None else memory[: math.prod(shape)].view(shape)
         places = torch.split(masks, self.counts, dim=1)
         if self.full_resolution and not self.training:
             for part, logits in self._streamed().logits(magnitudes, self._filled(magnitudes), frames):
@@ -116,6 +126,15 @@ class BranchedUNet(nn.Module):
                 some = slice(frames.start + part.start, frames.start + part.stop)
                 _placed(self._some(skips, x, some), [place[..., part] for place in places])
         return masks[..., : magnitudes.shape[-2], :]
+
+    def room(self, magnitudes: Tensor, frames: slice) -> int:
+        """How many numbers there has to be memory for, if `some` is to write masks there."""
+        return math.prod(self._shape(magnitudes, frames))
+
+    def _shape(self, magnitudes: Tensor, frames: slice) -> tuple[int, ...]:
+        """Of masks, with bands that fill the network's grid."""
+        bands, _ = self._filled(magnitudes)
+        return len(magnitudes), self.stems, self.channels, bands, frames.stop - frames.start
 
     def _some(self, skips: Sequence[Tensor], x: Tensor, frames: slice) -> list[Tensor]:
         """Masks of some frames of what `_shared_levels` returns."""
@@ -236,6 +255,12 @@ class BranchedUNet(nn.Module):
         shared = dict(zip(singles, _placed(parts, [to[number] for number in singles]), strict=True))
         shared[several] = torch.mul(_softmax(logits[several], stem), rest, out=to[several])
         return [shared[number] for number in range(len(logits))]
+
+
+def _widened(frames: slice, total: int) -> slice:
+    """At least `LEAST_FRAMES` of all, if there are as many, with those that are wanted."""
+    start = max(0, min(frames.start, total - LEAST_FRAMES))
+    return slice(start, max(frames.stop, min(start + LEAST_FRAMES, total)))
 
 
 def _softmax(x: Tensor, dim: int) -> Tensor:

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sepgan.models.branched_levels import KERNEL, LEAK, Down, Up
+from sepgan.models.branched_levels import LEAK, Down, Up
+
+Cells = Sequence[Sequence[Tensor]]
+"""What a level up makes, by the parity of the band and of the frame: `[B, F or F + 1, N or N + 1, O]` each."""
 
 
 class FoldedDown:
@@ -59,23 +62,36 @@ class Halving:
 class FoldedUp:
     """A level up without dropout.
 
+    It is made as four convolutions, each of the taps that the cells of one parity of band and frame see, which run
+    nearer to what a processor can than a transposed one.
+
     Args:
         level: As it was trained.
         dtype: Of what it reads.
     """
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        self._weight = _weight(level).to(dtype)
-        self._offset, self._low, self._high = _bounds(level, dtype)
+        kernel = _kernel(level)
+        self._weights = [[_taps(kernel, band, frame).to(dtype) for frame in (0, 1)] for band in (0, 1)]
+        self._bias, self._low, self._high = _bounds(level, dtype)
 
-    def write(self, x: Tensor, room: Tensor, first: int) -> None:
-        """Write some columns of what `[B, F, N, C]` becomes, those from number `first`, into `[B, 2 F, n, O]`."""
-        # Columns that are not wanted on both sides need not be made.
-        spare = min(first, 2 * x.shape[2] + 1 - first - room.shape[2], KERNEL - 2)
-        made = functional.conv_transpose2d(x.permute(0, 3, 1, 2), self._weight, stride=2, padding=(1, 1 + spare))
-        wanted = made.permute(0, 2, 3, 1)[:, : room.shape[1], first - spare :][:, :, : room.shape[2]]
-        wanted.add_(self._offset)  # in place: nobody else has it
-        torch.clamp(wanted, self._low, self._high, out=room)
+    def cells(self, x: Tensor) -> Cells:
+        """What becomes of `[B, F, 1 + N + 1, C]`, columns with one more on either side."""
+        x = x.permute(0, 3, 1, 2)
+        return [
+            [functional.conv2d(x, weight, self._bias, padding=(1, 0)).permute(0, 2, 3, 1) for weight in band]
+            for band in self._weights
+        ]
+
+    def bound(self, cells: Cells, room: Tensor, first: int) -> None:
+        """Write some columns of `cells`, those from number `first`, into `[B, 2 F, n, O]`, with what follows them."""
+        for band, made in enumerate(cells):
+            for frame, those in enumerate(made):
+                before = (frame - first) % 2  # columns of the other parity
+                place = room[:, band::2, before::2]
+                begin = (first + before) // 2
+                wanted = those[:, : place.shape[1], begin : begin + place.shape[2]]
+                torch.clamp(wanted, self._low, self._high, out=place)
 
 
 class FoldedLast:
@@ -90,33 +106,41 @@ class FoldedLast:
     """
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        kernel = _weight(level).transpose(0, 1)  # [O, C, KERNEL, KERNEL]
+        kernel = _kernel(level)
         self.channels = len(kernel)
         # Bands of one parity are read by those of the other, which is what they are sorted by.
-        self._weights = [_cells(kernel[:, :, 1 - band :: 2], dtype) for band in (1, 0)]
-        self._offset, self._low, self._high = _bounds(level, dtype)
+        self._weights = [_cells(kernel, band, dtype) for band in (1, 0)]
+        offset, self._low, self._high = _bounds(level, dtype)
+        self._bias = offset.repeat(2)
 
     def write(self, x: Tensor, rows: Sequence[Tensor], first: int) -> None:
-        """Write some frames of what `[B, F, N, C]` becomes, those from number `first`.
+        """Write some of the frames that columns become.
 
         Args:
-            x: `[B, F, N, C]`.
+            x: `[B, F, 1 + N + 1, C]`, with one more on either side.
             rows: Where bands go, as in `Parities.insides`: `[B, F, n * O]`.
             first: Of the 2 N frames.
         """
-        bands, bias = x.shape[1], self._offset.repeat(2)
+        bands, frames = x.shape[1], rows[0].shape[2] // self.channels
+        begin = first * self.channels
+        low, high = self._low.repeat(frames), self._high.repeat(frames)
         for weight, room in zip(self._weights, rows, strict=True):
-            frames = room.shape[2] // self.channels
-            spare = min(1, min(first, 2 * x.shape[2] - first - frames) // 2)  # columns not wanted on both sides
-            made = functional.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=(1, 1 - spare))
-            begin = (first - 2 * spare) * self.channels
+            made = functional.conv2d(x.permute(0, 3, 1, 2), weight, self._bias, padding=(1, 0))
             wanted = made.permute(0, 2, 3, 1).flatten(2)[:, :bands, begin : begin + room.shape[2]]
-            torch.clamp(wanted, self._low.repeat(frames), self._high.repeat(frames), out=room)
+            torch.clamp(wanted, low, high, out=room)
 
 
-def _weight(level: Up) -> Tensor:
-    """Of the transposed convolution, with the gain: `[C, O, KERNEL, KERNEL]`."""
-    return level.conv.weight * level.affine.weight.view(1, -1, 1, 1)
+def _kernel(level: Up) -> Tensor:
+    """Of the transposed convolution, with the gain: `[O, KERNEL, KERNEL, C]`."""
+    weight = level.conv.weight.permute(0, 2, 3, 1)
+    turned = weight.flatten(1).T.contiguous().view(*weight.shape[1:], -1)  # as a matrix, which is quicker
+    return turned.mul_(level.affine.weight.view(-1, 1)).permute(2, 0, 1, 3)
+
+
+def _taps(kernel: Tensor, band: int, frame: int) -> Tensor:
+    """Those by which a transposed convolution makes cells of one parity of either, in the order of a plain one."""
+    taps = kernel[:, 1 - band :: 2, 1 - frame :: 2].flip(1, 2)
+    return taps.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
 def _bounds(level: Up, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,10 +151,8 @@ def _bounds(level: Up, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     return (gain * level.bias + offset).to(dtype), low.to(dtype), high.to(dtype)
 
 
-def _cells(kernel: Tensor, dtype: torch.dtype) -> Tensor:
-    """Of bands of one parity, `[O, C, 2 or 3, KERNEL]`, the kernel that makes two frames: `[2 O, C, 2 or 3, 3]`."""
-    cells = kernel.new_zeros(2, *kernel.shape[:3], 3)
-    for frame in range(2):
-        taps = kernel[..., 1 - frame :: 2].flip(2, 3)
-        cells[frame, ..., : taps.shape[3]] = taps
-    return cells.flatten(0, 1).to(dtype, memory_format=torch.channels_last)
+def _cells(kernel: Tensor, band: int, dtype: torch.dtype) -> Tensor:
+    """Of bands of one parity the kernel that makes two frames: `[2 O, C, 2 or 3, 3]`."""
+    frames = [_taps(kernel, band, frame) for frame in (0, 1)]
+    cells = torch.cat([functional.pad(taps, (0, 3 - taps.shape[3])) for taps in frames])
+    return cells.to(dtype, memory_format=torch.channels_last)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from sepgan.models.branched_folded import FoldedDown, FoldedLast, FoldedUp, Halving
-from sepgan.models.branched_levels import MARGINS, Down, Up, needed
+from sepgan.models.branched_folded import Cells, FoldedDown, FoldedLast, FoldedUp, Halving
+from sepgan.models.branched_levels import MARGINS, Down, Up
 from sepgan.models.parities import REACH, Parities, SortedHead
 
 ROWS_AT_ONCE = 16  # of the second level down
@@ -67,23 +68,29 @@ class Streamed:
         skips, x = self._down(magnitudes, size)
         for up in self._shared:
             skip = skips.pop()
-            room = _joining(skip, range(skip[0].shape[2]))
-            up.write(x, _behind(room), 0)
+            columns = range(skip[0].shape[2])
+            room = _joining(skip, columns, _bordered(columns))
+            up.bound(up.cells(x), _behind(room)[:, :, 1:-1], 0)
             x = room
         skips.reverse()  # the deepest comes first
+        deepest = [branch.deepest(x) for branch in self._branches]
+        del x, room
         steps: list[Step] = []
         for part in tiles(frames, len(skips) + 1):
             steps = plan(part, size[1], len(skips) + 1, steps)
-            seen = x[:, :, steps[0].reads.start : steps[0].reads.stop].contiguous()
-            rooms = [_joining(skip, step.holds) for skip, step in zip(skips, steps, strict=False)]
-            rooms.append(self._first_room(magnitudes, size[0], steps[-2].holds))
-            logits = [branch.logits(seen, rooms, steps, part) for branch in self._branches]
-            del seen, rooms  # the next ones take their place
+            rooms = [
+                _joining(skip, range(skip[0].shape[2]), step.holds) for skip, step in zip(skips, steps, strict=False)
+            ]
+            rooms.append(self._first_room(magnitudes, size, steps[-2].holds))
+            logits = [
+                branch.logits(cells, rooms, steps, part) for branch, cells in zip(self._branches, deepest, strict=True)
+            ]
+            del rooms  # the next ones take their place
             yield slice(part.start - frames.start, part.stop - frames.start), logits
             del logits
 
     def _down(self, magnitudes: Tensor, size: tuple[int, int]) -> tuple[list[Skip], Tensor]:
-        """All skip connections but the first, and what comes out below the deepest."""
+        """All skip connections but the first, and what comes out below the deepest, with a column on either side."""
         first, second, *deeper = self._encoder
         lower: list[Tensor] = []
         x = inside = magnitudes.new_empty(0)
@@ -104,12 +111,14 @@ class Streamed:
             skips.append([skip])
             x, inside = _margined(skip, range(-BEFORE, skip.shape[1] + BEHIND), range(skip.shape[1]))
             level.activate(skip, inside)
-        return skips, self._bottleneck(x)
+        return skips, functional.pad(self._bottleneck(x), (0, 0, 1, 1))
 
-    def _first_room(self, magnitudes: Tensor, bands: int, columns: range) -> Tensor:
+    def _first_room(self, magnitudes: Tensor, size: tuple[int, int], columns: range) -> Tensor:
         """Room for what joins the first skip connection, the largest: to make it again is no slower than to keep it."""
-        seen = self._seen(magnitudes, _read(range(bands // 2)), _read(columns))
-        return _joining([self._encoder[0].skip(seen)], range(len(columns)))
+        bands, frames = (range(count // 2) for count in size)
+        made = _both(columns, frames)
+        seen = self._seen(magnitudes, _read(bands), _read(made))
+        return _joining([self._encoder[0].skip(seen)], made, columns)
 
     def _seen(self, magnitudes: Tensor, bands: range, frames: range) -> Tensor:
         """Some of `[B, C, F, N]` as the first level reads it, `[B, n, m, C]`, zero where there is nothing."""
@@ -127,36 +136,43 @@ class _Branch:
     """Levels up of one branch, and its head, on their way from left to right."""
 
     def __init__(self, levels: Sequence[Up], head: nn.Conv2d, dtype: torch.dtype) -> None:
-        *ups, last = levels
+        deepest, *ups, last = levels
+        self._deepest = FoldedUp(deepest, dtype)
         self._ups = [FoldedUp(level, dtype) for level in ups]
         self._last = FoldedLast(last, dtype)
         self._head = SortedHead(head, dtype)
         self._kept: list[Tensor | None] = [None] * len(ups)
 
-    def logits(self, x: Tensor, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range) -> Tensor:
+    def deepest(self, x: Tensor) -> Cells:
+        """What the first level makes of all of `[B, F, N, C]`: with few columns it would take longer."""
+        return self._deepest.cells(x)
+
+    def logits(self, cells: Cells, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range) -> Tensor:
         """Logits of some frames.
 
         Args:
-            x: What the first level reads.
+            cells: What the first level makes.
             rooms: What each of the others reads, with the skip connection in place.
             steps: Of all levels.
             frames: Which.
         """
-        for number, (up, room, step) in enumerate(zip(self._ups, rooms, steps, strict=False)):
-            behind = _behind(room)
-            if (kept := self._kept[number]) is not None and step.old:
-                behind[:, :, : step.old] = kept[:, :, -step.old :]
-            up.write(x, behind[:, :, step.old :], step.skipped)
-            self._kept[number] = behind[:, :, -KEPT:].clone()
+        x, *rooms = rooms
+        self._deepest.bound(cells, steps[0].inside(_behind(x)), steps[0].made.start)
+        for number, (up, room, step) in enumerate(zip(self._ups, rooms, steps[1:], strict=False)):
+            inside, kept = step.inside(_behind(room)), self._kept[number]
+            if kept is not None and step.old:
+                inside[:, :, : step.old] = kept[:, :, -step.old :]
+            up.bound(up.cells(x), inside[:, :, step.old :], step.skipped)
+            self._kept[number] = inside[:, :, -KEPT:].clone()
             x = room
         step, width = steps[-1], self._last.channels
         sorted_ = Parities(len(x), width, 2 * x.shape[1], len(frames) + 2 * REACH, like=x)
-        begin = step.holds.start - (frames.start - REACH)
-        inside = slice(begin * width, (begin + len(step.holds)) * width)
+        begin = step.made.start - (frames.start - REACH)
+        inside_rows = slice(begin * width, (begin + len(step.made)) * width)
         for rows in sorted_.insides:  # there is nothing before a song and behind it
-            rows[..., : inside.start] = 0
-            rows[..., inside.stop :] = 0
-        self._last.write(x, [rows[..., inside] for rows in sorted_.insides], step.skipped)
+            rows[..., : inside_rows.start] = 0
+            rows[..., inside_rows.stop :] = 0
+        self._last.write(x, [rows[..., inside_rows] for rows in sorted_.insides], step.skipped)
         return self._head(sorted_)
 
 
@@ -165,19 +181,27 @@ class Step:
     """What a level up does for some frames.
 
     Attributes:
-        reads: Columns of its input.
-        holds: Columns of its output that the next level reads.
+        reads: Columns of its input, one more on either side of those it makes something of; where there are none it
+            reads zeros.
+        made: Columns of its output that are new.
+        holds: Columns of its output that the next level reads, likewise.
         old: How many of them have been made before.
     """
 
     reads: range
+    made: range
     holds: range
     old: int
 
     @property
     def skipped(self) -> int:
-        """Columns that it makes of its input before the first that is new."""
-        return self.holds.start + self.old - 2 * self.reads.start
+        """Columns that it makes of its input before the first that is wanted, none or one."""
+        return self.made.start - 2 * (self.reads.start + 1)
+
+    def inside(self, room: Tensor) -> Tensor:
+        """Of `holds`, `[B, F, n, C]`, those columns that there are."""
+        begin = self.made.start - self.old - self.holds.start
+        return room[:, :, begin : self.made.stop - self.holds.start]
 
 
 def plan(frames: range, total: int, ups: int, before: Sequence[Step]) -> list[Step]:
@@ -185,12 +209,14 @@ def plan(frames: range, total: int, ups: int, before: Sequence[Step]) -> list[St
     holds = range(max(0, frames.start - REACH), min(total, frames.stop + REACH))
     steps: list[Step] = []
     for level in reversed(range(ups + 1)):
-        total //= 2
-        # To keep frames of the last level takes longer than to make them again.
-        done = before[level].holds.stop if before and level < ups else holds.start
-        reads = needed(range(done, holds.stop), total)
-        steps.append(Step(reads, holds, done - holds.start))
+        there = _both(holds, range(total))
+        # The first level is made at once; to keep frames of the last takes longer than to make them again.
+        done = before[level].made.stop if before and 0 < level < ups else there.start
+        made = range(done, there.stop)
+        reads = range(made.start // 2 - 1, (made.stop - 1) // 2 + 2)
+        steps.append(Step(reads, made, holds, done - there.start))
         holds = reads
+        total //= 2
     return steps[::-1]
 
 
@@ -214,14 +240,34 @@ def _common(part: range, count: int) -> tuple[slice, slice]:
     return slice(begin - part.start, end - part.start), slice(begin, end)
 
 
-def _joining(skip: Skip, columns: range) -> Tensor:
-    """Room for some columns of a skip connection, which are in place, and of what joins it: `[B, F, n, 2 C]`."""
+def _both(some: range, others: range) -> range:
+    """Cells that are among either."""
+    return range(max(some.start, others.start), min(some.stop, others.stop))
+
+
+def _bordered(columns: range) -> range:
+    """One more on either side."""
+    return range(columns.start - 1, columns.stop + 1)
+
+
+def _joining(skip: Skip, there: range, columns: range) -> Tensor:
+    """Room for some columns of a skip connection, which are in place, and of what joins it: `[B, F, n, 2 C]`.
+
+    Args:
+        skip: A skip connection.
+        there: Its columns.
+        columns: Which have room; where there are none all is zero.
+    """
     batch, _, _, channels = skip[0].shape
     room = skip[0].new_empty(batch, sum(part.shape[1] for part in skip), len(columns), 2 * channels)
-    row = 0
+    both, row = _both(columns, there), 0
+    inside = room[:, :, both.start - columns.start : both.stop - columns.start]
     for part in skip:
-        room[:, row : row + part.shape[1], :, :channels] = part[:, :, columns.start : columns.stop]
+        rows = inside[:, row : row + part.shape[1]]
+        rows[..., :channels] = part[:, :, both.start - there.start : both.stop - there.start]
         row += part.shape[1]
+    room[:, :, : both.start - columns.start] = 0
+    room[:, :, both.stop - columns.start :] = 0
     return room
 
 

@@ -59,6 +59,7 @@ class SortedHead:
             weight[place, :, :, place : place + TAPS] = head.weight
         self._weight = weight.flatten(0, 1).to(dtype, memory_format=torch.channels_last)
         self._bias = None if head.bias is None else head.bias.repeat(self.at_once).to(dtype)
+        self._turning = torch.eye(len(self._weight), dtype=dtype)
 
     def __call__(self, room: Parities) -> Tensor:
         """What the head makes of the frames that have `REACH` more on either side.
@@ -71,8 +72,8 @@ class SortedHead:
         """
         made = functional.conv2d(room.padded, self._weight, self._bias, stride=(self.at_once, 1), dilation=(1, 2))
         batch, size, _, frames = made.shape
-        # Turned as a matrix, which is quicker than axis by axis.
-        turned = made.permute(0, 2, 3, 1).reshape(-1, size).T.contiguous()
+        # Turned as a matrix, and by a product that changes no bit, which is quicker than a copy.
+        turned = torch.mm(self._turning, made.permute(0, 2, 3, 1).reshape(-1, size).T)
         # Some digits of a band's place are told by channels, which come first now, the others by where its row ends.
         told = self.at_once.bit_length() - 1
         others = DIGITS - told

@@ -99,10 +99,14 @@ def _check(total: int, frames: slice, ups: int) -> None:
     for part in parts:
         before, steps = steps, plan(part, total, ups, steps)
         for level, step in enumerate(steps):
-            assert 0 <= step.old < len(step.holds)
-            assert len(step.reads) > 0
-            assert step.reads.start >= 0
-            assert step.reads.stop <= total >> (ups + 1 - level)
+            columns = total >> (ups + 1 - level)  # of what it reads
+            there = range(max(0, step.holds.start), min(2 * columns, step.holds.stop))
+            assert [*there] == [*there[: step.old], *step.made]
+            assert step.made
+            # Two columns become two of each of those between them, one of which on either side may be none.
+            assert step.skipped in (0, 1)
+            assert 2 * (len(step.reads) - 2) - step.skipped >= len(step.made)
+            assert -1 <= step.reads.start < step.reads.stop <= columns + 1
             if step.old:
-                assert step.old <= min(KEPT, len(before[level].holds))
-                assert step.holds.start + step.old == before[level].holds.stop
+                assert step.old <= min(KEPT, before[level].old + len(before[level].made))
+                assert step.made.start == before[level].made.stop

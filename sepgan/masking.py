@@ -1,0 +1,137 @@
+"""What the network of a separator says of a mixture: a mask for each of its stems."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from sepgan.models.branched import BranchedUNet
+from sepgan.separator import Separator
+from sepgan.spare_memory import SpareMemory
+from sepgan.streaming import Cut, separate_array, span
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a pass.
+
+    Attributes:
+        outputs: Numbers of the stems that each output is the sum of.
+        layout: Channels that the network sees together; each channel is in one group.
+        precision: Of the network, one of `PRECISIONS`.
+        kept: Samples of each item of the batch whose stems are wanted.
+        cut: How the network is fed; None with all at once.
+    """
+
+    outputs: Sequence[Sequence[int]]
+    layout: Sequence[Sequence[int]]
+    precision: str
+    kept: Sequence[slice]
+    cut: Cut | None
+
+    def later(self, samples: int) -> Task:
+        """The same of a mixture that begins earlier."""
+        return replace(self, kept=[slice(kept.start + samples, kept.stop + samples) for kept in self.kept])
+
+
+class Masking:
+    """Has the network say its masks.
+
+    Args:
+        separator: In evaluation mode, on the device that is to be used.
+        singly: Whether a CPU hears the items of a batch one after the other, to save memory.
+        turns: Entered while the network runs.
+    """
+
+    def __init__(self, separator: Separator, singly: bool, turns: AbstractContextManager[object]) -> None:
+        self._separator = separator
+        self._singly = singly
+        self._turns = turns
+        self._spare = SpareMemory()
+
+    @contextlib.contextmanager
+    def masks(self, seen: Tensor, frames: slice, task: Task) -> Iterator[Tensor]:
+        """Give masks `[B, S, C, bands, n]` of some frames of `[B, C, bands, N]`, which may not be used afterwards."""
+        memory = self._memory(seen, frames, task)
+        with self._turns:
+            masks = self._by_groups(seen, frames, task) if memory is None else self._heard(seen, frames, task, memory)
+        yield masks
+        if memory is not None:
+            self._spare.give(memory)
+
+    def release(self) -> None:
+        """Give up what is kept for the next masks."""
+        self._spare.clear()
+
+    def _memory(self, seen: Tensor, frames: slice, task: Task) -> Tensor | None:
+        """Memory for masks where the network is asked once, on a CPU."""
+        generator = self._separator.generator
+        once = len(seen) == 1 and task.cut is None and self._together(task)
+        if once and seen.device.type == "cpu" and isinstance(generator, BranchedUNet):
+            return self._spare.take(generator.room(seen, frames), like=seen)
+        return None
+
+    def _together(self, task: Task) -> bool:
+        """Whether the network sees all channels at once."""
+        width = self._separator.recipe.generator.channels
+        return [list(group) for group in task.layout] == [list(range(width))]
+
+    def _by_groups(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+        """Masks of each group of channels by itself."""
+        if self._together(task):
+            return self._network(seen, frames, task)
+        width = self._separator.recipe.generator.channels
+        batch, channels = seen.shape[:2]
+        shape = (batch, len(self._separator.stems), channels, seen.shape[2], frames.stop - frames.start)
+        masks: Tensor = seen.new_empty(shape)
+        for size in sorted({len(group) for group in task.layout}):
+            groups = [list(group) for group in task.layout if len(group) == size]
+            if size == width:
+                items = torch.stack([seen[:, group] for group in groups], dim=1)
+            else:  # one by one, each repeated to the width of the network
+                groups = [[channel] for group in groups for channel in group]
+                items = torch.stack([seen[:, group].expand(-1, width, -1, -1) for group in groups], dim=1)
+            found = self._network(items.flatten(0, 1), frames, task)
+            found = found.reshape(batch, len(groups), *found.shape[1:])
+            for number, group in enumerate(groups):
+                masks[:, :, group] = found[:, number] if size == width else found[:, number].mean(2, keepdim=True)
+        return masks
+
+    def _network(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+        """Masks `[B, S, channels, bands, n]` of some frames, of pieces where not all is to be heard at once."""
+        if seen.device.type == "cpu" and len(seen) > 1 and self._singly:  # else there is one group of channels
+            return torch.cat([self._network(item[None], frames, task) for item in seen])
+        cut = None if task.cut is None else self._separator.segmenting.in_frames(task.cut)
+        if cut is None or cut.segment >= seen.shape[-1]:
+            return self._heard(seen, frames, task)
+        function = partial(self._piece, task=task)
+        context = self._separator.frames_of_context
+        pieces = [
+            separate_array(function, item, segment=cut.segment, overlap=cut.overlap, context=context) for item in seen
+        ]
+        return torch.stack(pieces)[..., frames].to(seen.device)
+
+    def _piece(self, seen: Tensor, wanted: Sequence[slice], *, task: Task) -> Tensor:
+        return self._heard(seen.to(self._separator.stft.window.device), span(wanted), task)
+
+    def _heard(self, seen: Tensor, frames: slice, task: Task, memory: Tensor | None = None) -> Tensor:
+        if task.precision == "fp32":
+            return self._said(seen, frames, memory)
+        with torch.autocast(seen.device.type, PRECISIONS[task.precision]):
+            rough = self._said(seen, frames, memory)
+        return rough if rough.is_complex() else rough.float()
+
+    def _said(self, seen: Tensor, frames: slice, memory: Tensor | None) -> Tensor:
+        generator = self._separator.generator
+        if isinstance(generator, BranchedUNet):  # it need not make the others
+            return generator.some(seen, frames, memory)
+        masks: Tensor = generator(seen)
+        return masks[..., frames]
