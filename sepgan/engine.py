@@ -1,7 +1,7 @@
 """A separator made ready to run: what precision, how many segments at once, and what refines the stems.
 
-The separator defines the result; the engine reaches the same numbers, up to rounding, with less work. All that is
-computed lives for one call, so threads may share an engine.
+The separator defines the result; the engine reaches the same numbers, up to rounding, with less work. Nothing that is
+computed outlives a call but memory for the next one, so threads may share an engine.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class Engine:
     """Runs a separator.
 
     Args:
-        separator: In evaluation mode, on the device that is to be used; left as it is.
+        separator: In evaluation mode, on the device that is to be used; left as it is. Its weights may not change before
+            `release`.
         options: How.
 
     Attributes:
@@ -118,7 +119,7 @@ class Engine:
         self.segmenting = self._segmenting()
 
     def release(self) -> None:
-        """Give up the memory that is kept from one call to the next, which on a CPU is that of masks."""
+        """Give up what is kept from one call to the next, which on a CPU is memory of masks and weights in order."""
         self._masking.release()
 
     @property

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sepgan.models.branched import BranchedUNet
+from sepgan.models.branched_streamed import Streamed
 from sepgan.separator import Separator
 from sepgan.spare_memory import SpareMemory
 from sepgan.streaming import Cut, separate_array, span
@@ -56,6 +57,7 @@ class Masking:
         self._singly = singly
         self._turns = turns
         self._spare = SpareMemory()
+        self._streamed: dict[str, Streamed] = {}  # by precision
 
     @contextlib.contextmanager
     def masks(self, seen: Tensor, frames: slice, task: Task) -> Iterator[Tensor]:
@@ -70,6 +72,7 @@ class Masking:
     def release(self) -> None:
         """Give up what is kept for the next masks."""
         self._spare.clear()
+        self._streamed.clear()
 
     def _memory(self, seen: Tensor, frames: slice, task: Task) -> Tensor | None:
         """Memory for masks where the network is asked once, on a CPU."""
@@ -124,14 +127,23 @@ class Masking:
 
     def _heard(self, seen: Tensor, frames: slice, task: Task, memory: Tensor | None = None) -> Tensor:
         if task.precision == "fp32":
-            return self._said(seen, frames, memory)
+            return self._said(seen, frames, task, memory)
         with torch.autocast(seen.device.type, PRECISIONS[task.precision]):
-            rough = self._said(seen, frames, memory)
+            rough = self._said(seen, frames, task, memory)
         return rough if rough.is_complex() else rough.float()
 
-    def _said(self, seen: Tensor, frames: slice, memory: Tensor | None) -> Tensor:
+    def _said(self, seen: Tensor, frames: slice, task: Task, memory: Tensor | None) -> Tensor:
         generator = self._separator.generator
         if isinstance(generator, BranchedUNet):  # it need not make the others
-            return generator.some(seen, frames, memory)
+            return generator.some(seen, frames, memory, self._ready(generator, task.precision))
         masks: Tensor = generator(seen)
         return masks[..., frames]
+
+    def _ready(self, generator: BranchedUNet, precision: str) -> Streamed | None:
+        """The levels of a network as a CPU runs them, made once."""
+        if self._separator.stft.window.device.type != "cpu" or not generator.full_resolution:
+            return None
+        found = self._streamed.get(precision)
+        if found is None:
+            found = self._streamed[precision] = generator.streamed()
+        return found

@@ -97,26 +97,31 @@ class BranchedUNet(nn.Module):
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
         return self.some(magnitudes, slice(0, magnitudes.shape[-1]))
 
-    def some(self, magnitudes: Tensor, frames: slice, memory: Tensor | None = None) -> Tensor:
+    def some(
+        self, magnitudes: Tensor, frames: slice, memory: Tensor | None = None, streamed: Streamed | None = None
+    ) -> Tensor:
         """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone.
 
         Args:
             magnitudes: `[B, C, F, N]`.
             frames: Which.
             memory: Where masks may lie, of `room` numbers at least; None for memory of their own.
+            streamed: What `streamed` returns, where the weights are still those; None to make it.
         """
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
             skips, x = self._shared_levels(magnitudes)
             return torch.cat(self._some(skips, x, frames), dim=1)[..., : magnitudes.shape[-2], :]
         wider = frames if self.training or not self.full_resolution else _widened(frames, self._filled(magnitudes)[1])
         if wider != frames:
-            return self.some(magnitudes, wider)[..., frames.start - wider.start : frames.stop - wider.start]
+            return self.some(magnitudes, wider, streamed=streamed)[
+                ..., frames.start - wider.start : frames.stop - wider.start
+            ]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
         shape = self._shape(magnitudes, frames)
         masks = magnitudes.new_empty(shape) if memory is None else memory[: math.prod(shape)].view(shape)
         places = torch.split(masks, self.counts, dim=1)
         if self.full_resolution and not self.training:
-            for part, logits in self._streamed().logits(magnitudes, self._filled(magnitudes), frames):
+            for part, logits in (streamed or self.streamed()).logits(magnitudes, self._filled(magnitudes), frames):
                 logits = [torch.unflatten(each, STEM, (-1, self.channels)).to(masks.dtype) for each in logits]
                 self._shares(logits, STEM, [sorted_bands(place[..., part]) for place in places])
         else:
@@ -144,7 +149,8 @@ class BranchedUNet(nn.Module):
         shares = self._shares(self._logits(*self._branch_levels(skips, x, made)), 1)
         return [share[..., frames.start - 4 * made.start : frames.stop - 4 * made.start] for share in shares]
 
-    def _streamed(self) -> Streamed:
+    def streamed(self) -> Streamed:
+        """The levels as a CPU runs them best, where one is at the full resolution; autocast says how precisely."""
         autocast = torch.is_autocast_enabled("cpu")
         return Streamed(
             cast("list[Down]", list(self.encoder)),

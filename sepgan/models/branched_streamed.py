@@ -28,7 +28,7 @@ Skip = Sequence[Tensor]
 
 
 class Streamed:
-    """The levels of a branched U-Net with one at the full resolution, for one run.
+    """The levels of a branched U-Net with one at the full resolution, as its weights are now; threads may share it.
 
     Args:
         encoder: Levels down, two at least.
@@ -65,45 +65,59 @@ class Streamed:
         Yields:
             Which of these, and of each branch `[B, 2, 2, 2, 2, S * C, F / 16, n]`, see `sorted_bands`.
         """
-        skips, x = self._down(magnitudes, size)
+        seen = self._seen(magnitudes, size)
+        skips, x = self._down(seen)
         for up in self._shared:
-            skip = skips.pop()
-            columns = range(skip[0].shape[2])
-            room = _joining(skip, columns, _bordered(columns))
-            up.bound(up.cells(x), _behind(room)[:, :, 1:-1], 0)
+            room = _whole_room(skips.pop())
+            up.bound(up.cells(x), _within(room), 0)
             x = room
-        skips.reverse()  # the deepest comes first
-        deepest = [branch.deepest(x) for branch in self._branches]
+        deepest = [branch.deepest.cells(x) for branch in self._branches]
         del x, room
+        skips.reverse()  # the deepest comes first
+        kept: list[list[Tensor]] = [[] for _ in self._branches]
         steps: list[Step] = []
         for part in tiles(frames, len(skips) + 1):
             steps = plan(part, size[1], len(skips) + 1, steps)
             rooms = [
                 _joining(skip, range(skip[0].shape[2]), step.holds) for skip, step in zip(skips, steps, strict=False)
             ]
-            rooms.append(self._first_room(magnitudes, size, steps[-2].holds))
+            rooms.append(self._first_room(seen, steps[-2].holds))
             logits = [
-                branch.logits(cells, rooms, steps, part) for branch, cells in zip(self._branches, deepest, strict=True)
+                branch.logits(cells, rooms, steps, part, before)
+                for branch, cells, before in zip(self._branches, deepest, kept, strict=True)
             ]
             del rooms  # the next ones take their place
             yield slice(part.start - frames.start, part.stop - frames.start), logits
             del logits
 
-    def _down(self, magnitudes: Tensor, size: tuple[int, int]) -> tuple[list[Skip], Tensor]:
+    def _seen(self, magnitudes: Tensor, size: tuple[int, int]) -> Tensor:
+        """`[B, C, F, N]` as the first level reads it, filled up with zeros and with margins: `[B, F + 3, N + 3, C]`."""
+        batch, channels, bands, frames = magnitudes.shape
+        margin = BEFORE + BEHIND
+        seen = magnitudes.new_empty(batch, size[0] + margin, size[1] + margin, channels, dtype=self._dtype)
+        seen[:, :BEFORE] = 0
+        seen[:, BEFORE + bands :] = 0
+        seen[:, :, :BEFORE] = 0
+        seen[:, :, BEFORE + frames :] = 0
+        for channel in range(channels):  # quicker than all at once
+            seen[:, BEFORE : BEFORE + bands, BEFORE : BEFORE + frames, channel] = magnitudes[:, channel]
+        return seen
+
+    def _down(self, seen: Tensor) -> tuple[list[Skip], Tensor]:
         """All skip connections but the first, and what comes out below the deepest, with a column on either side."""
         first, second, *deeper = self._encoder
         lower: list[Tensor] = []
-        x = inside = magnitudes.new_empty(0)
-        half, quarter = size[0] // 2, size[0] // 4
-        for begin in range(0, quarter, ROWS_AT_ONCE):
-            end = min(begin + ROWS_AT_ONCE, quarter)
+        x = inside = seen.new_empty(0)
+        half = (seen.shape[1] - BEFORE - BEHIND) // 2
+        for begin in range(0, half // 2, ROWS_AT_ONCE):
+            end = min(begin + ROWS_AT_ONCE, half // 2)
             rows = range(max(0, 2 * begin - BEFORE), min(half, 2 * end + BEHIND))  # of the first level
-            skip = first.skip(self._seen(magnitudes, _read(rows), _read(range(size[1] // 2))))
+            skip = first.skip(seen[:, 2 * rows.start : 2 * rows.stop + BEFORE + BEHIND])
             room, places = _margined(skip, range(2 * begin - BEFORE, 2 * end + BEHIND), rows)
             first.activate(skip, places)
             lower.append(second.skip(room))
             if not begin:
-                x, inside = _margined(lower[0], range(-BEFORE, quarter + BEHIND), range(quarter))
+                x, inside = _margined(lower[0], range(-BEFORE, half // 2 + BEHIND), range(half // 2))
             second.activate(lower[-1], inside[:, begin:end])
         skips: list[Skip] = [lower]
         for level in deeper:
@@ -113,57 +127,49 @@ class Streamed:
             level.activate(skip, inside)
         return skips, functional.pad(self._bottleneck(x), (0, 0, 1, 1))
 
-    def _first_room(self, magnitudes: Tensor, size: tuple[int, int], columns: range) -> Tensor:
+    def _first_room(self, seen: Tensor, columns: range) -> Tensor:
         """Room for what joins the first skip connection, the largest: to make it again is no slower than to keep it."""
-        bands, frames = (range(count // 2) for count in size)
-        made = _both(columns, frames)
-        seen = self._seen(magnitudes, _read(bands), _read(made))
-        return _joining([self._encoder[0].skip(seen)], made, columns)
-
-    def _seen(self, magnitudes: Tensor, bands: range, frames: range) -> Tensor:
-        """Some of `[B, C, F, N]` as the first level reads it, `[B, n, m, C]`, zero where there is nothing."""
-        batch, channels, *size = magnitudes.shape
-        seen = magnitudes.new_zeros(batch, len(bands), len(frames), channels, dtype=self._dtype)
-        here, there = zip(
-            *(_common(part, count) for part, count in zip((bands, frames), size, strict=True)), strict=True
-        )
-        for channel in range(channels):  # quicker than all at once
-            seen[:, here[0], here[1], channel] = magnitudes[:, channel, there[0], there[1]]
-        return seen
+        made = _both(columns, range((seen.shape[2] - BEFORE - BEHIND) // 2))
+        skip = self._encoder[0].skip(seen[:, :, 2 * made.start : 2 * made.stop + BEFORE + BEHIND])
+        return _joining([skip], made, columns)
 
 
 class _Branch:
-    """Levels up of one branch, and its head, on their way from left to right."""
+    """Levels up of one branch, and its head.
+
+    Attributes:
+        deepest: The first level, which makes all columns at once: few at a time would take longer.
+    """
 
     def __init__(self, levels: Sequence[Up], head: nn.Conv2d, dtype: torch.dtype) -> None:
         deepest, *ups, last = levels
-        self._deepest = FoldedUp(deepest, dtype)
+        self.deepest = FoldedUp(deepest, dtype)
         self._ups = [FoldedUp(level, dtype) for level in ups]
         self._last = FoldedLast(last, dtype)
         self._head = SortedHead(head, dtype)
-        self._kept: list[Tensor | None] = [None] * len(ups)
 
-    def deepest(self, x: Tensor) -> Cells:
-        """What the first level makes of all of `[B, F, N, C]`: with few columns it would take longer."""
-        return self._deepest.cells(x)
-
-    def logits(self, cells: Cells, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range) -> Tensor:
+    def logits(
+        self, cells: Cells, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range, kept: list[Tensor]
+    ) -> Tensor:
         """Logits of some frames.
 
         Args:
-            cells: What the first level makes.
+            cells: What the deepest level makes.
             rooms: What each of the others reads, with the skip connection in place.
             steps: Of all levels.
             frames: Which.
+            kept: Columns made for the frames before, and afterwards for these.
         """
         x, *rooms = rooms
-        self._deepest.bound(cells, steps[0].inside(_behind(x)), steps[0].made.start)
+        self.deepest.bound(cells, steps[0].inside(_behind(x)), steps[0].made.start)
+        before = kept[:]
+        kept.clear()
         for number, (up, room, step) in enumerate(zip(self._ups, rooms, steps[1:], strict=False)):
-            inside, kept = step.inside(_behind(room)), self._kept[number]
-            if kept is not None and step.old:
-                inside[:, :, : step.old] = kept[:, :, -step.old :]
+            inside = step.inside(_behind(room))
+            if step.old:
+                inside[:, :, : step.old] = before[number][:, :, -step.old :]
             up.bound(up.cells(x), inside[:, :, step.old :], step.skipped)
-            self._kept[number] = inside[:, :, -KEPT:].clone()
+            kept.append(inside[:, :, -KEPT:].clone())
             x = room
         step, width = steps[-1], self._last.channels
         sorted_ = Parities(len(x), width, 2 * x.shape[1], len(frames) + 2 * REACH, like=x)
@@ -229,25 +235,20 @@ def tiles(frames: slice, ups: int) -> Iterator[range]:
         yield range(begin, end)
 
 
-def _read(made: range) -> range:
-    """Which cells with margins a level down makes some of."""
-    return range(2 * made.start - BEFORE, 2 * made.stop + BEHIND)
-
-
-def _common(part: range, count: int) -> tuple[slice, slice]:
-    """Where cells that there are lie in a part that may reach beyond them, and where among all."""
-    begin, end = (min(max(0, edge), count) for edge in (part.start, part.stop))
-    return slice(begin - part.start, end - part.start), slice(begin, end)
-
-
 def _both(some: range, others: range) -> range:
     """Cells that are among either."""
     return range(max(some.start, others.start), min(some.stop, others.stop))
 
 
-def _bordered(columns: range) -> range:
-    """One more on either side."""
-    return range(columns.start - 1, columns.stop + 1)
+def _whole_room(skip: Skip) -> Tensor:
+    """Room for all columns of a skip connection, one of zeros on either side, and what joins it."""
+    columns = range(skip[0].shape[2])
+    return _joining(skip, columns, range(-1, len(columns) + 1))
+
+
+def _within(room: Tensor) -> Tensor:
+    """Where what joins all columns of a skip connection goes."""
+    return _behind(room)[:, :, 1:-1]
 
 
 def _joining(skip: Skip, there: range, columns: range) -> Tensor:
