@@ -83,8 +83,8 @@ class Engine:
     """Runs a separator.
 
     Args:
-        separator: In evaluation mode, on the device that is to be used; left as it is. Its weights may not change before
-            `release`.
+        separator: In evaluation mode, on the device that is to be used; left as it is. Until
+            `release` its weights may not change.
         options: How.
 
     Attributes:
