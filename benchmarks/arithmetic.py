@@ -64,8 +64,8 @@ def of_model(model: str, repeats: int = 5) -> Arithmetic:
     task = Task([], [range(channels)], "fp32", [slice(0, separator.segment)], None)
 
     def run() -> None:
-        with torch.inference_mode(), masking.masks(seen, slice(0, seen.shape[-1]), task):
-            pass
+        with torch.inference_mode():
+            masking.masks(seen, slice(0, seen.shape[-1]), task)
 
     with segment_pool(1, each) as pool:
         best_s = pool.executor.submit(best_of, run, repeats).result()

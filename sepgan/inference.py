@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sepgan import large_arrays
 from sepgan.frontend import FRAMES_AT_ONCE, LinearBands, OverlapAdd, Stft
 from sepgan.masking import Masking, Task
 from sepgan.repetition import FRAMES_AT_ONCE as DIVIDED_AT_ONCE
@@ -70,23 +71,23 @@ class Pass:
         reaching = stft.reaching(kept)
         frames = range(reaching.start, min(reaching.stop, stft.count(mixture.shape[-1])))
         seen, lowest = self._seen(mixture)
-        with self.masking.masks(seen, slice(frames.start, frames.stop), task) as masks:
-            seen, lowest = (each[..., frames.start : frames.stop] for each in (seen, lowest))
-            gains = changes = None
-            if self.repetition and self._repeating:
-                near = map(stft.reaching, task.kept)
-                heard = [slice(each.start - frames.start, each.stop - frames.start) for each in near]
-                gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard, patterns=True)
-                changes = self._synchronised(lowest.mT, masks, gains, heard, task.outputs)
-            del seen
-            canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), len(frames))
-            for begin, some in _divided(masks, gains, len(frames) if self.wiener else FRAMES_AT_ONCE):
-                here = slice(begin, begin + some.shape[-1])
-                spectrum = stft.frames(mixture, frames[here])
-                for output, masked in self._masked(spectrum, some, task.outputs):
-                    if changes is not None:
-                        masked[..., : changes.shape[-1]] += changes[:, output, :, here]
-                    canvas.add(masked, begin, (slice(None), output))
+        masks = self.masking.masks(seen, slice(frames.start, frames.stop), task)
+        seen, lowest = (each[..., frames.start : frames.stop] for each in (seen, lowest))
+        gains = changes = None
+        if self.repetition and self._repeating:
+            near = map(stft.reaching, task.kept)
+            heard = [slice(each.start - frames.start, each.stop - frames.start) for each in near]
+            gains = find_gains(masks, seen, self._repeating, self.repetition, self._grid(), heard, patterns=True)
+            changes = self._synchronised(lowest.mT, masks, gains, heard, task.outputs)
+        del seen
+        canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), len(frames))
+        for begin, some in _divided(masks, gains, len(frames) if self.wiener else FRAMES_AT_ONCE):
+            here = slice(begin, begin + some.shape[-1])
+            spectrum = stft.frames(mixture, frames[here])
+            for output, masked in self._masked(spectrum, some, task.outputs):
+                if changes is not None:
+                    masked[..., : changes.shape[-1]] += changes[:, output, :, here]
+                canvas.add(masked, begin, (slice(None), output))
         return canvas.waveform(kept.stop - kept.start, kept.start - frames.start * stft.hop_length)
 
     def _seen(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +101,7 @@ class Pass:
             spectrum = stft.frames(mixture, range(part.start, part.stop)).mT
             lowest[..., part] = spectrum[..., :bins, :]
             some = self.separator.seen(spectrum)
-            seen = some.new_empty(*some.shape[:-1], count) if seen is None else seen
+            seen = large_arrays.empty((*some.shape[:-1], count), like=some) if seen is None else seen
             seen[..., part] = some
         assert seen is not None
         return seen, lowest

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,6 @@ from torch import Tensor
 from sepgan.models.branched import BranchedUNet
 from sepgan.models.branched_streamed import Streamed
 from sepgan.separator import Separator
-from sepgan.spare_memory import SpareMemory
 from sepgan.streaming import Cut, separate_array, span
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -56,42 +54,22 @@ class Masking:
         self._separator = separator
         self._singly = singly
         self._turns = turns
-        self._spare = SpareMemory()
         self._streamed: dict[str, Streamed] = {}  # by precision
 
-    @contextlib.contextmanager
-    def masks(self, seen: Tensor, frames: slice, task: Task) -> Iterator[Tensor]:
-        """Give masks `[B, S, C, bands, n]` of some frames of `[B, C, bands, N]`, which may not be used afterwards."""
-        memory = self._memory(seen, frames, task)
+    def masks(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+        """Return masks `[B, S, C, bands, n]` of some frames of `[B, C, bands, N]`."""
         with self._turns:
-            masks = self._by_groups(seen, frames, task) if memory is None else self._heard(seen, frames, task, memory)
-        yield masks
-        if memory is not None:
-            self._spare.give(memory)
+            return self._by_groups(seen, frames, task)
 
     def release(self) -> None:
         """Give up what is kept for the next masks."""
-        self._spare.clear()
         self._streamed.clear()
-
-    def _memory(self, seen: Tensor, frames: slice, task: Task) -> Tensor | None:
-        """Memory for masks where the network is asked once, on a CPU."""
-        generator = self._separator.generator
-        once = len(seen) == 1 and task.cut is None and self._together(task)
-        if once and seen.device.type == "cpu" and isinstance(generator, BranchedUNet):
-            return self._spare.take(generator.room(seen, frames), like=seen)
-        return None
-
-    def _together(self, task: Task) -> bool:
-        """Whether the network sees all channels at once."""
-        width = self._separator.recipe.generator.channels
-        return [list(group) for group in task.layout] == [list(range(width))]
 
     def _by_groups(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
         """Masks of each group of channels by itself."""
-        if self._together(task):
-            return self._network(seen, frames, task)
         width = self._separator.recipe.generator.channels
+        if [list(group) for group in task.layout] == [list(range(width))]:
+            return self._network(seen, frames, task)
         batch, channels = seen.shape[:2]
         shape = (batch, len(self._separator.stems), channels, seen.shape[2], frames.stop - frames.start)
         masks: Tensor = seen.new_empty(shape)
@@ -125,17 +103,17 @@ class Masking:
     def _piece(self, seen: Tensor, wanted: Sequence[slice], *, task: Task) -> Tensor:
         return self._heard(seen.to(self._separator.stft.window.device), span(wanted), task)
 
-    def _heard(self, seen: Tensor, frames: slice, task: Task, memory: Tensor | None = None) -> Tensor:
+    def _heard(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
         if task.precision == "fp32":
-            return self._said(seen, frames, task, memory)
+            return self._said(seen, frames, task)
         with torch.autocast(seen.device.type, PRECISIONS[task.precision]):
-            rough = self._said(seen, frames, task, memory)
+            rough = self._said(seen, frames, task)
         return rough if rough.is_complex() else rough.float()
 
-    def _said(self, seen: Tensor, frames: slice, task: Task, memory: Tensor | None) -> Tensor:
+    def _said(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
         generator = self._separator.generator
         if isinstance(generator, BranchedUNet):  # it need not make the others
-            return generator.some(seen, frames, memory, self._ready(generator, task.precision))
+            return generator.some(seen, frames, self._ready(generator, task.precision))
         masks: Tensor = generator(seen)
         return masks[..., frames]
 

@@ -15,6 +15,7 @@ PACKAGE = Path(sepgan.__file__).parent
 FLOORS = {
     "errors": 0,
     "recipe": 0,
+    "large_arrays": 0,
     "atomic": 1,
     "audio": 1,
     "frontend": 1,
@@ -44,7 +45,6 @@ SAME_ROOM = {
     "engine": "separator",
     "inference": "separator",
     "masking": "separator",
-    "spare_memory": "separator",
     "ensemble": "separator",
 }  # and all files named `<room>_...`: see _room_of
 ALLOWED_SIDEWAYS = {

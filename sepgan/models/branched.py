@@ -14,7 +14,6 @@ branches have one stem fewer than the recipe, its first stem has no logit (it is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sepgan import large_arrays
 from sepgan.errors import RecipeError
 from sepgan.models.branched_levels import Down, Up, halving, needed
 from sepgan.models.branched_streamed import Streamed
@@ -97,15 +97,12 @@ class BranchedUNet(nn.Module):
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
         return self.some(magnitudes, slice(0, magnitudes.shape[-1]))
 
-    def some(
-        self, magnitudes: Tensor, frames: slice, memory: Tensor | None = None, streamed: Streamed | None = None
-    ) -> Tensor:
+    def some(self, magnitudes: Tensor, frames: slice, streamed: Streamed | None = None) -> Tensor:
         """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone.
 
         Args:
             magnitudes: `[B, C, F, N]`.
             frames: Which.
-            memory: Where masks may lie, of `room` numbers at least; None for memory of their own.
             streamed: What `streamed` returns, where the weights are still those; None to make it.
         """
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
@@ -113,12 +110,10 @@ class BranchedUNet(nn.Module):
             return torch.cat(self._some(skips, x, frames), dim=1)[..., : magnitudes.shape[-2], :]
         wider = frames if self.training or not self.full_resolution else _widened(frames, self._filled(magnitudes)[1])
         if wider != frames:
-            return self.some(magnitudes, wider, streamed=streamed)[
-                ..., frames.start - wider.start : frames.stop - wider.start
-            ]
+            return self.some(magnitudes, wider, streamed)[..., frames.start - wider.start : frames.stop - wider.start]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        shape = self._shape(magnitudes, frames)
-        masks = magnitudes.new_empty(shape) if memory is None else memory[: math.prod(shape)].view(shape)
+        shape = (len(magnitudes), self.stems, self.channels, self._filled(magnitudes)[0], frames.stop - frames.start)
+        masks = large_arrays.empty(shape, like=magnitudes)
         places = torch.split(masks, self.counts, dim=1)
         if self.full_resolution and not self.training:
             for part, logits in (streamed or self.streamed()).logits(magnitudes, self._filled(magnitudes), frames):
@@ -131,15 +126,6 @@ class BranchedUNet(nn.Module):
                 some = slice(frames.start + part.start, frames.start + part.stop)
                 _placed(self._some(skips, x, some), [place[..., part] for place in places])
         return masks[..., : magnitudes.shape[-2], :]
-
-    def room(self, magnitudes: Tensor, frames: slice) -> int:
-        """How many numbers there has to be memory for, if `some` is to write masks there."""
-        return math.prod(self._shape(magnitudes, frames))
-
-    def _shape(self, magnitudes: Tensor, frames: slice) -> tuple[int, ...]:
-        """Of masks, with bands that fill the network's grid."""
-        bands, _ = self._filled(magnitudes)
-        return len(magnitudes), self.stems, self.channels, bands, frames.stop - frames.start
 
     def _some(self, skips: Sequence[Tensor], x: Tensor, frames: slice) -> list[Tensor]:
         """Masks of some frames of what `_shared_levels` returns."""

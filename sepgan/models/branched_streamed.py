@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sepgan import large_arrays
 from sepgan.models.branched_folded import Cells, FoldedDown, FoldedLast, FoldedUp, Halving
 from sepgan.models.branched_levels import MARGINS, Down, Up
 from sepgan.models.parities import REACH, Parities, SortedHead
@@ -94,7 +95,8 @@ class Streamed:
         """`[B, C, F, N]` as the first level reads it, filled up with zeros and with margins: `[B, F + 3, N + 3, C]`."""
         batch, channels, bands, frames = magnitudes.shape
         margin = BEFORE + BEHIND
-        seen = magnitudes.new_empty(batch, size[0] + margin, size[1] + margin, channels, dtype=self._dtype)
+        shape = (batch, size[0] + margin, size[1] + margin, channels)
+        seen = large_arrays.empty(shape, like=magnitudes.new_empty(0, dtype=self._dtype))
         seen[:, :BEFORE] = 0
         seen[:, BEFORE + bands :] = 0
         seen[:, :, :BEFORE] = 0
