@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sepgan.masking import Masking, Task
 from sepgan.separation.cores import segment_pool, share
 from sepgan.separation.freed_memory import keep_freed_memory
 from sepgan.separator import Separator
@@ -46,8 +44,7 @@ class Arithmetic:
 def of_model(model: str, repeats: int = 5) -> Arithmetic:
     """Count and time the network of a model as `sepgan separate` runs it: one at a time, beside other work.
 
-    Here nothing is beside it. Memory is kept from one run to the next, as it is from segment to segment, and the
-    network has the threads of one.
+    Here nothing is beside it. Freed memory is kept, and the network has the threads of one segment.
     """
     keep_freed_memory()
     separator = Separator.load(model)
@@ -58,14 +55,11 @@ def of_model(model: str, repeats: int = 5) -> Arithmetic:
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         separator.generator(seen.clone())
     gflop = counter.get_total_flops() / 1e9
-    channels = separator.recipe.generator.channels
-    _, each = share(torch.get_num_threads(), channels)
-    masking = Masking(separator, singly=True, turns=contextlib.nullcontext())
-    task = Task([], [range(channels)], "fp32", [slice(0, separator.segment)], None)
+    _, each = share(torch.get_num_threads(), separator.recipe.generator.channels)
 
     def run() -> None:
         with torch.inference_mode():
-            masking.masks(seen, slice(0, seen.shape[-1]), task)
+            separator.generator(seen)
 
     with segment_pool(1, each) as pool:
         best_s = pool.executor.submit(best_of, run, repeats).result()

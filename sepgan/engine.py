@@ -1,7 +1,7 @@
 """A separator made ready to run: what precision, how many segments at once, and what refines the stems.
 
-The separator defines the result; the engine reaches the same numbers, up to rounding, with less work. Nothing that is
-computed outlives a call but memory for the next one, so threads may share an engine.
+The separator defines the result; the engine reaches the same numbers, up to rounding, with less work. All that is
+computed lives for one call, so threads may share an engine.
 """
 
 from __future__ import annotations
@@ -83,8 +83,7 @@ class Engine:
     """Runs a separator.
 
     Args:
-        separator: In evaluation mode, on the device that is to be used; left as it is. Until
-            `release` its weights may not change.
+        separator: In evaluation mode, on the device that is to be used; left as it is.
         options: How.
 
     Attributes:
@@ -110,17 +109,12 @@ class Engine:
         self._comparing = threading.Lock()
         self.device = separator.stft.window.device
         turns = contextlib.nullcontext() if options.networks is None else threading.Semaphore(options.networks)
-        self._masking = Masking(separator, bool(self.repetition), turns)
-        self._pass = Pass(separator, options.wiener, self.repetition, self._masking)
+        self._pass = Pass(separator, options.wiener, self.repetition, Masking(separator, bool(self.repetition), turns))
         self._most: int | None = None  # items at once, once memory has run out
         draws = torch.Generator().manual_seed(options.seed)
         self._longest_shift = round(MAX_SHIFT_S * self.sample_rate)
         self._shifts = torch.randint(self._longest_shift + 1, (options.shifts,), generator=draws).tolist()
         self.segmenting = self._segmenting()
-
-    def release(self) -> None:
-        """Give up what is kept from one call to the next, which on a CPU is memory of masks and weights in order."""
-        self._masking.release()
 
     @property
     def header(self) -> CheckpointHeader | None:

@@ -109,11 +109,6 @@ class Ensemble:
             return cut
         return self.segmenting.cut_for(channels)
 
-    def release(self) -> None:
-        """Give up the memory that engines keep from one call to the next."""
-        for engine in self.engines:
-            engine.release()
-
     def __call__(self, mixture: Tensor, /) -> Tensor:
         """Separate `[B, C, T]` into all stems `[B, S, C, T]`."""
         return self.separate(mixture)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sepgan import large_arrays
 from sepgan.errors import RecipeError
 from sepgan.recipe import FrontendRecipe
 
@@ -114,7 +113,7 @@ class OverlapAdd:
         self._stft = stft
         self._parts = -(-stft.n_fft // stft.hop_length)  # hops that a window covers, the last perhaps in part
         # Row after row of one hop each: a frame adds to as many rows as it has parts.
-        self._rows = large_arrays.zeros((*shape, frames + self._parts - 1, stft.hop_length), like=stft.window)
+        self._rows = stft.window.new_zeros(*shape, frames + self._parts - 1, stft.hop_length)
 
     def add(self, spectrum: Tensor, first: int, place: tuple[int | slice, ...] = ()) -> None:
         """Add the frames `[..., n, F]` that begin with number `first`, at one place of the leading axes."""

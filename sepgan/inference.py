@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sepgan import large_arrays
 from sepgan.frontend import FRAMES_AT_ONCE, LinearBands, OverlapAdd, Stft
 from sepgan.masking import Masking, Task
 from sepgan.repetition import FRAMES_AT_ONCE as DIVIDED_AT_ONCE
@@ -101,7 +100,7 @@ class Pass:
             spectrum = stft.frames(mixture, range(part.start, part.stop)).mT
             lowest[..., part] = spectrum[..., :bins, :]
             some = self.separator.seen(spectrum)
-            seen = large_arrays.empty((*some.shape[:-1], count), like=some) if seen is None else seen
+            seen = some.new_empty(*some.shape[:-1], count) if seen is None else seen
             seen[..., part] = some
         assert seen is not None
         return seen, lowest

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from sepgan.models.branched import BranchedUNet
-from sepgan.models.branched_streamed import Streamed
 from sepgan.separator import Separator
 from sepgan.streaming import Cut, separate_array, span
 
@@ -54,16 +53,11 @@ class Masking:
         self._separator = separator
         self._singly = singly
         self._turns = turns
-        self._streamed: dict[str, Streamed] = {}  # by precision
 
     def masks(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
         """Return masks `[B, S, C, bands, n]` of some frames of `[B, C, bands, N]`."""
         with self._turns:
             return self._by_groups(seen, frames, task)
-
-    def release(self) -> None:
-        """Give up what is kept for the next masks."""
-        self._streamed.clear()
 
     def _by_groups(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
         """Masks of each group of channels by itself."""
@@ -105,23 +99,14 @@ class Masking:
 
     def _heard(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
         if task.precision == "fp32":
-            return self._said(seen, frames, task)
+            return self._said(seen, frames)
         with torch.autocast(seen.device.type, PRECISIONS[task.precision]):
-            rough = self._said(seen, frames, task)
+            rough = self._said(seen, frames)
         return rough if rough.is_complex() else rough.float()
 
-    def _said(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+    def _said(self, seen: Tensor, frames: slice) -> Tensor:
         generator = self._separator.generator
         if isinstance(generator, BranchedUNet):  # it need not make the others
-            return generator.some(seen, frames, self._ready(generator, task.precision))
+            return generator.some(seen, frames)
         masks: Tensor = generator(seen)
         return masks[..., frames]
-
-    def _ready(self, generator: BranchedUNet, precision: str) -> Streamed | None:
-        """The levels of a network as a CPU runs them, made once."""
-        if self._separator.stft.window.device.type != "cpu" or not generator.full_resolution:
-            return None
-        found = self._streamed.get(precision)
-        if found is None:
-            found = self._streamed[precision] = generator.streamed()
-        return found

@@ -311,30 +311,6 @@ def test_no_more_networks_run_at_once_than_asked_for(most: int) -> None:
     assert (inside, highest) == (0, most)
 
 
-def test_what_is_kept_from_one_call_to_the_next_changes_nothing() -> None:
-    generator = {"kind": "branched", "widths": [8, 12, 16], "bottleneck": 8, "branches": [4], "full_resolution": True}
-    separator = make(generator=generator)
-    mixtures = [noise(1, 2, samples, seed=samples) for samples in (20000, 9000, 20000, 30000)]
-    fresh = [Engine(separator).separate(mixture) for mixture in mixtures]
-    engine = Engine(separator)
-    found = [engine.separate(mixture) for mixture in mixtures]
-    assert all(torch.equal(one, other) for one, other in zip(found, fresh, strict=True))
-
-
-def test_once_released_it_follows_the_weights() -> None:
-    generator = {"kind": "branched", "widths": [8, 12, 16], "bottleneck": 8, "branches": [4], "full_resolution": True}
-    separator, mixture = make(generator=generator), noise(1, 2, 9000)
-    engine = Engine(separator)
-    before = engine.separate(mixture)
-    with torch.no_grad():
-        for weights in separator.generator.parameters():
-            weights.mul_(1.5)
-    engine.release()
-    after = engine.separate(mixture)
-    assert not torch.equal(before, after)
-    assert torch.equal(after, Engine(separator).separate(mixture))
-
-
 def test_an_ensemble_of_one_kind_is_the_weighted_mean() -> None:
     models, mixture = [make(0), make(1)], noise(1, 2, 4000)
     wanted = (3 * exact(models[0], mixture) + exact(models[1], mixture)) / 4

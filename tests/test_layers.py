@@ -15,7 +15,6 @@ PACKAGE = Path(sepgan.__file__).parent
 FLOORS = {
     "errors": 0,
     "recipe": 0,
-    "large_arrays": 0,
     "atomic": 1,
     "audio": 1,
     "frontend": 1,

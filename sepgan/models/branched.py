@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sepgan import large_arrays
 from sepgan.errors import RecipeError
 from sepgan.models.branched_levels import Down, Up, halving, needed
 from sepgan.models.branched_streamed import Streamed
@@ -97,26 +96,21 @@ class BranchedUNet(nn.Module):
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
         return self.some(magnitudes, slice(0, magnitudes.shape[-1]))
 
-    def some(self, magnitudes: Tensor, frames: slice, streamed: Streamed | None = None) -> Tensor:
-        """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone.
-
-        Args:
-            magnitudes: `[B, C, F, N]`.
-            frames: Which.
-            streamed: What `streamed` returns, where the weights are still those; None to make it.
-        """
+    def some(self, magnitudes: Tensor, frames: slice) -> Tensor:
+        """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone."""
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
             skips, x = self._shared_levels(magnitudes)
             return torch.cat(self._some(skips, x, frames), dim=1)[..., : magnitudes.shape[-2], :]
         wider = frames if self.training or not self.full_resolution else _widened(frames, self._filled(magnitudes)[1])
         if wider != frames:
-            return self.some(magnitudes, wider, streamed)[..., frames.start - wider.start : frames.stop - wider.start]
+            return self.some(magnitudes, wider)[..., frames.start - wider.start : frames.stop - wider.start]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        shape = (len(magnitudes), self.stems, self.channels, self._filled(magnitudes)[0], frames.stop - frames.start)
-        masks = large_arrays.empty(shape, like=magnitudes)
+        masks = magnitudes.new_empty(
+            len(magnitudes), self.stems, self.channels, self._filled(magnitudes)[0], frames.stop - frames.start
+        )
         places = torch.split(masks, self.counts, dim=1)
         if self.full_resolution and not self.training:
-            for part, logits in (streamed or self.streamed()).logits(magnitudes, self._filled(magnitudes), frames):
+            for part, logits in self._streamed().logits(magnitudes, self._filled(magnitudes), frames):
                 logits = [torch.unflatten(each, STEM, (-1, self.channels)).to(masks.dtype) for each in logits]
                 self._shares(logits, STEM, [sorted_bands(place[..., part]) for place in places])
         else:
@@ -135,8 +129,7 @@ class BranchedUNet(nn.Module):
         shares = self._shares(self._logits(*self._branch_levels(skips, x, made)), 1)
         return [share[..., frames.start - 4 * made.start : frames.stop - 4 * made.start] for share in shares]
 
-    def streamed(self) -> Streamed:
-        """The levels as a CPU runs them best, where one is at the full resolution; autocast says how precisely."""
+    def _streamed(self) -> Streamed:
         autocast = torch.is_autocast_enabled("cpu")
         return Streamed(
             cast("list[Down]", list(self.encoder)),

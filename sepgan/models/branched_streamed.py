@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sepgan import large_arrays
 from sepgan.models.branched_folded import Cells, FoldedDown, FoldedLast, FoldedUp, Halving
 from sepgan.models.branched_levels import MARGINS, Down, Up
 from sepgan.models.parities import REACH, Parities, SortedHead
@@ -29,7 +28,7 @@ Skip = Sequence[Tensor]
 
 
 class Streamed:
-    """The levels of a branched U-Net with one at the full resolution, as its weights are now; threads may share it.
+    """The levels of a branched U-Net with one at the full resolution, for one run.
 
     Args:
         encoder: Levels down, two at least.
@@ -95,8 +94,7 @@ class Streamed:
         """`[B, C, F, N]` as the first level reads it, filled up with zeros and with margins: `[B, F + 3, N + 3, C]`."""
         batch, channels, bands, frames = magnitudes.shape
         margin = BEFORE + BEHIND
-        shape = (batch, size[0] + margin, size[1] + margin, channels)
-        seen = large_arrays.empty(shape, like=magnitudes.new_empty(0, dtype=self._dtype))
+        seen = magnitudes.new_empty(batch, size[0] + margin, size[1] + margin, channels, dtype=self._dtype)
         seen[:, :BEFORE] = 0
         seen[:, BEFORE + bands :] = 0
         seen[:, :, :BEFORE] = 0

@@ -70,9 +70,6 @@ class Model(Protocol):
     ) -> Tensor:
         """Separate what is kept of `[B, C, T]` into sums of stems `[B, len(groups), C, n]`, in any thread."""
 
-    def release(self) -> None:
-        """Give up memory that is kept for the next segment."""
-
 
 def ready(model: Model | Separator) -> Model:
     """Give a model as it is, and a bare separator an engine to run it."""
@@ -149,14 +146,11 @@ def separate_blocks(
                 watch(outputs)
             yield outputs.reshape(count * channels, -1)
 
-    try:
-        for block in _resampled(grouped(), model.sample_rate, sample_rate, count * channels):
-            # Rounded up twice, the stems may be a sample longer than the song.
-            frames = min(block.shape[1], waiting.count)
-            if frames:
-                yield waiting.take(frames), block[:, :frames].reshape(count, channels, frames)
-    finally:
-        model.release()
+    for block in _resampled(grouped(), model.sample_rate, sample_rate, count * channels):
+        # Rounded up twice, the stems may be a sample longer than the song.
+        frames = min(block.shape[1], waiting.count)
+        if frames:
+            yield waiting.take(frames), block[:, :frames].reshape(count, channels, frames)
 
 
 class _Queue:

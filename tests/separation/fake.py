@@ -63,9 +63,6 @@ class Shares(Separator):
     def window(self, cut: Cut, channels: int) -> Cut:
         return cut
 
-    def release(self) -> None:
-        pass
-
     def separate(
         self,
         mixture: Tensor,
