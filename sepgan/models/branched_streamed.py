@@ -65,8 +65,7 @@ class Streamed:
         Yields:
             Which of these, and of each branch `[B, 2, 2, 2, 2, S * C, F / 16, n]`, see `sorted_bands`.
         """
-        seen = self._seen(magnitudes, size)
-        skips, x = self._down(seen)
+        skips, x = self._down(magnitudes, size)
         for up in self._shared:
             room = _whole_room(skips.pop())
             up.bound(up.cells(x), _within(room), 0)
@@ -81,7 +80,7 @@ class Streamed:
             rooms = [
                 _joining(skip, range(skip[0].shape[2]), step.holds) for skip, step in zip(skips, steps, strict=False)
             ]
-            rooms.append(self._first_room(seen, steps[-2].holds))
+            rooms.append(self._first_room(magnitudes, size, steps[-2].holds))
             logits = [
                 branch.logits(cells, rooms, steps, part, before)
                 for branch, cells, before in zip(self._branches, deepest, kept, strict=True)
@@ -90,29 +89,16 @@ class Streamed:
             yield slice(part.start - frames.start, part.stop - frames.start), logits
             del logits
 
-    def _seen(self, magnitudes: Tensor, size: tuple[int, int]) -> Tensor:
-        """`[B, C, F, N]` as the first level reads it, filled up with zeros and with margins: `[B, F + 3, N + 3, C]`."""
-        batch, channels, bands, frames = magnitudes.shape
-        margin = BEFORE + BEHIND
-        seen = magnitudes.new_empty(batch, size[0] + margin, size[1] + margin, channels, dtype=self._dtype)
-        seen[:, :BEFORE] = 0
-        seen[:, BEFORE + bands :] = 0
-        seen[:, :, :BEFORE] = 0
-        seen[:, :, BEFORE + frames :] = 0
-        for channel in range(channels):  # quicker than all at once
-            seen[:, BEFORE : BEFORE + bands, BEFORE : BEFORE + frames, channel] = magnitudes[:, channel]
-        return seen
-
-    def _down(self, seen: Tensor) -> tuple[list[Skip], Tensor]:
+    def _down(self, magnitudes: Tensor, size: tuple[int, int]) -> tuple[list[Skip], Tensor]:
         """All skip connections but the first, and what comes out below the deepest, with a column on either side."""
         first, second, *deeper = self._encoder
         lower: list[Tensor] = []
-        x = inside = seen.new_empty(0)
-        half = (seen.shape[1] - BEFORE - BEHIND) // 2
+        x = inside = magnitudes.new_empty(0)
+        half = size[0] // 2
         for begin in range(0, half // 2, ROWS_AT_ONCE):
             end = min(begin + ROWS_AT_ONCE, half // 2)
             rows = range(max(0, 2 * begin - BEFORE), min(half, 2 * end + BEHIND))  # of the first level
-            skip = first.skip(seen[:, 2 * rows.start : 2 * rows.stop + BEFORE + BEHIND])
+            skip = first.skip(self._seen(magnitudes, rows, range(size[1] // 2)))
             room, places = _margined(skip, range(2 * begin - BEFORE, 2 * end + BEHIND), rows)
             first.activate(skip, places)
             lower.append(second.skip(room))
@@ -127,11 +113,24 @@ class Streamed:
             level.activate(skip, inside)
         return skips, functional.pad(self._bottleneck(x), (0, 0, 1, 1))
 
-    def _first_room(self, seen: Tensor, columns: range) -> Tensor:
+    def _first_room(self, magnitudes: Tensor, size: tuple[int, int], columns: range) -> Tensor:
         """Room for what joins the first skip connection, the largest: to make it again is no slower than to keep it."""
-        made = _both(columns, range((seen.shape[2] - BEFORE - BEHIND) // 2))
-        skip = self._encoder[0].skip(seen[:, :, 2 * made.start : 2 * made.stop + BEFORE + BEHIND])
-        return _joining([skip], made, columns)
+        bands, frames = (range(count // 2) for count in size)
+        made = _both(columns, frames)
+        return _joining([self._encoder[0].skip(self._seen(magnitudes, bands, made))], made, columns)
+
+    def _seen(self, magnitudes: Tensor, rows: range, columns: range) -> Tensor:
+        """What the first level reads of `[B, C, F, N]` for some of its cells, zero where there is nothing."""
+        batch, channels, *size = magnitudes.shape
+        parts = [range(2 * cells.start - BEFORE, 2 * cells.stop + BEHIND) for cells in (rows, columns)]
+        seen = magnitudes.new_zeros(batch, *map(len, parts), channels, dtype=self._dtype)
+        all_ = [range(count) for count in size]
+        there = [_both(part, cells) for part, cells in zip(parts, all_, strict=True)]
+        inside = seen[:, _at(there[0], parts[0]), _at(there[1], parts[1])]
+        bands, frames = (_at(some, cells) for some, cells in zip(there, all_, strict=True))
+        for channel in range(channels):  # quicker than all at once
+            inside[..., channel] = magnitudes[:, channel, bands, frames]
+        return seen
 
 
 class _Branch:
@@ -240,6 +239,11 @@ def _both(some: range, others: range) -> range:
     return range(max(some.start, others.start), min(some.stop, others.stop))
 
 
+def _at(some: range, cells: range) -> slice:
+    """Where some of these cells lie among them."""
+    return slice(some.start - cells.start, some.stop - cells.start)
+
+
 def _whole_room(skip: Skip) -> Tensor:
     """Room for all columns of a skip connection, one of zeros on either side, and what joins it."""
     columns = range(skip[0].shape[2])
@@ -262,13 +266,12 @@ def _joining(skip: Skip, there: range, columns: range) -> Tensor:
     batch, _, _, channels = skip[0].shape
     room = skip[0].new_empty(batch, sum(part.shape[1] for part in skip), len(columns), 2 * channels)
     both, row = _both(columns, there), 0
-    inside = room[:, :, both.start - columns.start : both.stop - columns.start]
+    filled = _at(both, columns)
     for part in skip:
-        rows = inside[:, row : row + part.shape[1]]
-        rows[..., :channels] = part[:, :, both.start - there.start : both.stop - there.start]
+        room[:, row : row + part.shape[1], filled, :channels] = part[:, :, _at(both, there)]
         row += part.shape[1]
-    room[:, :, : both.start - columns.start] = 0
-    room[:, :, both.stop - columns.start :] = 0
+    room[:, :, : filled.start] = 0
+    room[:, :, filled.stop :] = 0
     return room
 
 
