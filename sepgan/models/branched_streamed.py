@@ -2,7 +2,7 @@
 
 Memory is what large levels wait for. So each writes its output where the next one reads it, margins and all; the first
 two levels go down some bands at a time; and the way up goes from left to right, some frames at a time, where each level
-keeps the few columns of its input that it will need again.
+keeps the few columns of its input that it will need again. Only its deepest levels, with few columns, are made at once.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class _Branch:
     """Levels up of one branch, and its head.
 
     Attributes:
-        deepest: The first level, which makes all columns at once: few at a time would take longer.
+        deepest: The first level, which makes all columns at once: a few at a time would take longer.
     """
 
     def __init__(self, levels: Sequence[Up], head: nn.Conv2d, dtype: torch.dtype) -> None:
@@ -236,7 +236,8 @@ def tiles(frames: slice, ups: int) -> Iterator[range]:
 
 def _both(some: range, others: range) -> range:
     """Cells that are among either."""
-    return range(max(some.start, others.start), min(some.stop, others.stop))
+    start = max(some.start, others.start)
+    return range(start, max(start, min(some.stop, others.stop)))
 
 
 def _at(some: range, cells: range) -> slice:

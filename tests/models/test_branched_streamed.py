@@ -60,6 +60,16 @@ def test_masks_are_those_of_the_levels_one_after_the_other(keys: dict[str, Any],
             torch.testing.assert_close(network.some(x, some), whole[..., some], rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("bands", [1, 30, 64])
+def test_bands_and_frames_that_fill_a_small_part_of_the_grid(bands: int) -> None:
+    network = make(widths=(4, 5, 6, 7, 8, 9))
+    x = magnitudes(1, 2, bands, 3)
+    with torch.no_grad():
+        whole = network(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), whole, rtol=0, atol=ROUNDING)
+
+
 @pytest.mark.parametrize("nested", [True, False])
 def test_masks_of_some_frames_are_those_of_all_to_the_last_bit(nested: bool) -> None:
     """Where levels are decided by who is the most alike, the last bit may decide."""
