@@ -134,7 +134,7 @@ def _kernel(level: Up) -> Tensor:
     """Of the transposed convolution, with the gain: `[O, KERNEL, KERNEL, C]`."""
     weight = level.conv.weight.permute(0, 2, 3, 1)
     turned = weight.flatten(1).T.contiguous().view(*weight.shape[1:], -1)  # as a matrix, which is quicker
-    return turned.mul_(level.affine.weight.view(-1, 1)).permute(2, 0, 1, 3)
+    return (turned * level.affine.weight.view(-1, 1)).permute(2, 0, 1, 3)
 
 
 def _taps(kernel: Tensor, band: int, frame: int) -> Tensor:

@@ -72,7 +72,7 @@ class SortedHead:
         """
         made = functional.conv2d(room.padded, self._weight, self._bias, stride=(self.at_once, 1), dilation=(1, 2))
         batch, size, _, frames = made.shape
-        # Turned as a matrix, and by a product that changes no bit, which is quicker than a copy.
+        # Turned as a matrix, and by a product that leaves finite numbers as they are, which is quicker than a copy.
         turned = torch.mm(self._turning, made.permute(0, 2, 3, 1).reshape(-1, size).T)
         # Some digits of a band's place are told by channels, which come first now, the others by where its row ends.
         told = self.at_once.bit_length() - 1
