@@ -21,8 +21,8 @@ from sepgan.cli_train import train
 from sepgan.errors import SepganError, UsageError
 
 INTERRUPTED = 130
-# New objects between two searches for cycles among them. By default they are 700: a tenth of what a short command takes
-# went into searching what had just been imported, which lives as long as the process.
+# New objects between two searches for cycles among them. By default they are some hundred: up to a tenth of what a
+# short command takes went into searching what had just been imported, which lives as long as the process.
 UNCOLLECTED = 10_000
 
 # Typer raises its parser's errors; where that parser lives differs between versions, its exported subclass does not.

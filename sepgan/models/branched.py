@@ -101,16 +101,14 @@ class BranchedUNet(nn.Module):
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
             skips, x = self._shared_levels(magnitudes)
             return torch.cat(self._some(skips, x, frames), dim=1)[..., : magnitudes.shape[-2], :]
-        wider = frames if self.training or not self.full_resolution else _widened(frames, self._filled(magnitudes)[1])
-        if wider != frames:
+        streams, size = self.full_resolution and not self.training, self._filled(magnitudes)
+        if streams and (wider := _widened(frames, size[1])) != frames:
             return self.some(magnitudes, wider)[..., frames.start - wider.start : frames.stop - wider.start]
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        masks = magnitudes.new_empty(
-            len(magnitudes), self.stems, self.channels, self._filled(magnitudes)[0], frames.stop - frames.start
-        )
+        masks = magnitudes.new_empty(len(magnitudes), self.stems, self.channels, size[0], frames.stop - frames.start)
         places = torch.split(masks, self.counts, dim=1)
-        if self.full_resolution and not self.training:
-            for part, logits in self._streamed().logits(magnitudes, self._filled(magnitudes), frames):
+        if streams:
+            for part, logits in self._streamed().logits(magnitudes, size, frames):
                 logits = [torch.unflatten(each, STEM, (-1, self.channels)).to(masks.dtype) for each in logits]
                 self._shares(logits, STEM, [sorted_bands(place[..., part]) for place in places])
         else:

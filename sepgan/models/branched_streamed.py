@@ -73,7 +73,6 @@ class Streamed:
         deepest = [branch.deepest.cells(x) for branch in self._branches]
         del x, room
         skips.reverse()  # the deepest comes first
-        kept: list[list[Tensor]] = [[] for _ in self._branches]
         steps: list[Step] = []
         for part in tiles(frames, len(skips) + 1):
             steps = plan(part, size[1], len(skips) + 1, steps)
@@ -82,8 +81,7 @@ class Streamed:
             ]
             rooms.append(self._first_room(magnitudes, size, steps[-2].holds))
             logits = [
-                branch.logits(cells, rooms, steps, part, before)
-                for branch, cells, before in zip(self._branches, deepest, kept, strict=True)
+                branch.logits(cells, rooms, steps, part) for branch, cells in zip(self._branches, deepest, strict=True)
             ]
             del rooms  # the next ones take their place
             yield slice(part.start - frames.start, part.stop - frames.start), logits
@@ -134,7 +132,7 @@ class Streamed:
 
 
 class _Branch:
-    """Levels up of one branch, and its head.
+    """Levels up of one branch, and its head, on their way from left to right.
 
     Attributes:
         deepest: The first level, which makes all columns at once: a few at a time would take longer.
@@ -146,10 +144,9 @@ class _Branch:
         self._ups = [FoldedUp(level, dtype) for level in ups]
         self._last = FoldedLast(last, dtype)
         self._head = SortedHead(head, dtype)
+        self._kept: dict[int, Tensor] = {}  # of each level's columns, what the next frames need
 
-    def logits(
-        self, cells: Cells, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range, kept: list[Tensor]
-    ) -> Tensor:
+    def logits(self, cells: Cells, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range) -> Tensor:
         """Logits of some frames.
 
         Args:
@@ -157,18 +154,15 @@ class _Branch:
             rooms: What each of the others reads, with the skip connection in place.
             steps: Of all levels.
             frames: Which.
-            kept: Columns made for the frames before, and afterwards for these.
         """
         x, *rooms = rooms
         self.deepest.bound(cells, steps[0].inside(_behind(x)), steps[0].made.start)
-        before = kept[:]
-        kept.clear()
         for number, (up, room, step) in enumerate(zip(self._ups, rooms, steps[1:], strict=False)):
             inside = step.inside(_behind(room))
             if step.old:
-                inside[:, :, : step.old] = before[number][:, :, -step.old :]
+                inside[:, :, : step.old] = self._kept[number][:, :, -step.old :]
             up.bound(up.cells(x), inside[:, :, step.old :], step.skipped)
-            kept.append(inside[:, :, -KEPT:].clone())
+            self._kept[number] = inside[:, :, -KEPT:].clone()
             x = room
         step, width = steps[-1], self._last.channels
         sorted_ = Parities(len(x), width, 2 * x.shape[1], len(frames) + 2 * REACH, like=x)
