@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from sepgan.frontend import FRAMES_AT_ONCE, LinearBands, OverlapAdd, Stft
 from sepgan.masking import Masking, Task
+from sepgan.masks import WHOLE, Masks
 from sepgan.repetition import FRAMES_AT_ONCE as DIVIDED_AT_ONCE
 from sepgan.repetition import SINGLE, Gains, Grid, find_gains
 from sepgan.separator import Separator
@@ -120,7 +121,7 @@ class Pass:
         return Stft(stft.n_fft // times, stft.hop_length // times).to(stft.window.device)
 
     def _synchronised(
-        self, spectrum: Tensor, masks: Tensor, gains: Gains, heard: Sequence[slice], outputs: Sequence[Sequence[int]]
+        self, spectrum: Tensor, masks: Masks, gains: Gains, heard: Sequence[slice], outputs: Sequence[Sequence[int]]
     ) -> Tensor | None:
         """What averages of strokes add to the lowest bins of each output, `[B, len(outputs), C, N, K]`, if any.
 
@@ -139,7 +140,7 @@ class Pass:
         times, bins = self.separator.stft.n_fft // slow.n_fft, spectrum.shape[-1]
         rate = self.separator.sample_rate / times
         shares = self._shares(masks, gains, bins)
-        changes = spectrum.new_zeros(len(masks), len(outputs), *spectrum.shape[1:3], bins)
+        changes = spectrum.new_zeros(len(spectrum), len(outputs), *spectrum.shape[1:3], bins)
         for item, frames in enumerate(heard):
             stems = shares[item, :, :, frames] * (spectrum[item, :, frames] / times)  # [S, C, n, bins]
             canvas = OverlapAdd(slow, stems.shape[:2], stems.shape[2])
@@ -151,12 +152,12 @@ class Pass:
                 changes[item, output, :, frames] = changed * times
         return changes
 
-    def _shares(self, masks: Tensor, gains: Gains, bins: int) -> Tensor:
+    def _shares(self, masks: Masks, gains: Gains, bins: int) -> Tensor:
         """Masks of all stems over the lowest bins, with the gains, `[B, S, C, N, bins]`."""
         bands = self.separator.bands
         if isinstance(bands, LinearBands) and bins <= min(bands.bands, SINGLE):
-            return gains.lowest(bins).divide(masks[..., :bins, :], slice(None)).mT
-        divided = gains.divide(masks, slice(None))
+            return gains.lowest(bins).divide(masks.lowest(bins), WHOLE).mT
+        divided = gains.divide(masks.at(WHOLE), WHOLE)
         return torch.stack([bands.to_frames(mask)[..., :bins] for mask in divided.unbind(1)], dim=1)
 
     def _masked(
@@ -191,12 +192,12 @@ class Pass:
         )
 
 
-def _divided(masks: Tensor, gains: Gains | None, at_once: int) -> Iterator[tuple[int, Tensor]]:
+def _divided(masks: Masks, gains: Gains | None, at_once: int) -> Iterator[tuple[int, Tensor]]:
     """Masks of some frames at a time, with the gains, and the number of the first of these frames."""
-    count = masks.shape[-1]
+    count = masks.frames
     longer = max(at_once, DIVIDED_AT_ONCE)
     for begin in range(0, count, longer):
         block = slice(begin, min(begin + longer, count))
-        some = masks[..., block] if gains is None else gains.divide(masks[..., block], block)
+        some = masks.at(block) if gains is None else gains.divide(masks.at(block), block)
         for first in range(0, some.shape[-1], at_once):
             yield begin + first, some[..., first : first + at_once]

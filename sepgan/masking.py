@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from sepgan.masks import WHOLE, Masks, in_blocks
 from sepgan.models.branched import BranchedUNet
 from sepgan.separator import Separator
 from sepgan.streaming import Cut, separate_array, span
@@ -54,12 +55,12 @@ class Masking:
         self._singly = singly
         self._turns = turns
 
-    def masks(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+    def masks(self, seen: Tensor, frames: slice, task: Task) -> Masks:
         """Return masks `[B, S, C, bands, n]` of some frames of `[B, C, bands, N]`."""
         with self._turns:
             return self._by_groups(seen, frames, task)
 
-    def _by_groups(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+    def _by_groups(self, seen: Tensor, frames: slice, task: Task) -> Masks:
         """Masks of each group of channels by itself."""
         width = self._separator.recipe.generator.channels
         if [list(group) for group in task.layout] == [list(range(width))]:
@@ -74,16 +75,16 @@ class Masking:
             else:  # one by one, each repeated to the width of the network
                 groups = [[channel] for group in groups for channel in group]
                 items = torch.stack([seen[:, group].expand(-1, width, -1, -1) for group in groups], dim=1)
-            found = self._network(items.flatten(0, 1), frames, task)
+            found = self._network(items.flatten(0, 1), frames, task).at(WHOLE)
             found = found.reshape(batch, len(groups), *found.shape[1:])
             for number, group in enumerate(groups):
                 masks[:, :, group] = found[:, number] if size == width else found[:, number].mean(2, keepdim=True)
-        return masks
+        return Masks.of_cells(masks)
 
-    def _network(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+    def _network(self, seen: Tensor, frames: slice, task: Task) -> Masks:
         """Masks `[B, S, channels, bands, n]` of some frames, of pieces where not all is to be heard at once."""
         if seen.device.type == "cpu" and len(seen) > 1 and self._singly:  # else there is one group of channels
-            return torch.cat([self._network(item[None], frames, task) for item in seen])
+            return Masks.of_cells(torch.cat([self._network(item[None], frames, task).at(WHOLE) for item in seen]))
         cut = None if task.cut is None else self._separator.segmenting.in_frames(task.cut)
         if cut is None or cut.segment >= seen.shape[-1]:
             return self._heard(seen, frames, task)
@@ -92,21 +93,21 @@ class Masking:
         pieces = [
             separate_array(function, item, segment=cut.segment, overlap=cut.overlap, context=context) for item in seen
         ]
-        return torch.stack(pieces)[..., frames].to(seen.device)
+        return Masks.of_cells(torch.stack(pieces)[..., frames].to(seen.device))
 
     def _piece(self, seen: Tensor, wanted: Sequence[slice], *, task: Task) -> Tensor:
-        return self._heard(seen.to(self._separator.stft.window.device), span(wanted), task)
+        return self._heard(seen.to(self._separator.stft.window.device), span(wanted), task).at(WHOLE)
 
-    def _heard(self, seen: Tensor, frames: slice, task: Task) -> Tensor:
+    def _heard(self, seen: Tensor, frames: slice, task: Task) -> Masks:
         if task.precision == "fp32":
             return self._said(seen, frames)
         with torch.autocast(seen.device.type, PRECISIONS[task.precision]):
             rough = self._said(seen, frames)
-        return rough if rough.is_complex() else rough.float()
+        return rough if rough.cells.is_complex() else rough.float()
 
-    def _said(self, seen: Tensor, frames: slice) -> Tensor:
-        generator = self._separator.generator
+    def _said(self, seen: Tensor, frames: slice) -> Masks:
+        generator, fine = self._separator.generator, self._separator.recipe.separation.fine_bands
         if isinstance(generator, BranchedUNet):  # it need not make the others
-            return generator.some(seen, frames)
+            return generator.masks(seen, frames, fine)
         masks: Tensor = generator(seen)
-        return masks[..., frames]
+        return Masks.of_cells((masks if fine is None else in_blocks(masks, fine))[..., frames])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sepgan.masks import WHOLE, Masks
 from sepgan.nmfd import share_by_patterns
 
 NEIGHBOURS = 10  # frames in a mean
@@ -98,7 +99,7 @@ class Gains:
 
 
 def find_gains(
-    masks: Tensor,
+    masks: Masks,
     seen: Tensor,
     stems: Sequence[int],
     passes: int,
@@ -121,12 +122,12 @@ def find_gains(
             all stems are sums of; those of the averaged stems go on learning from the mixture.
     """
     octaves = _octaves(seen.shape[-2])
-    pools = _pools(grid.centres_hz.to(masks.device))
+    pools = _pools(grid.centres_hz.to(seen.device))
     pools = torch.cat([_grouped(pools[:, octave.bands, None], octave).sum((2, 3)) for octave in octaves], dim=1)
-    values = seen.new_ones(*masks.shape[:2], pools.shape[1], masks.shape[-1], dtype=torch.float32)
-    for number, frames in enumerate([slice(None)] * len(masks) if heard is None else heard):
+    values = seen.new_ones(*masks.cells.shape[:2], pools.shape[1], masks.frames, dtype=torch.float32)
+    for number, frames in enumerate([WHOLE] * len(seen) if heard is None else heard):
         gains = values[number, ..., frames]  # [S, G, n]
-        first = _levels(masks[number, ..., frames], seen[number, ..., frames], octaves)
+        first = _levels(masks.item(number).cut(frames), seen[number, ..., frames], octaves)
         near = {stem: _neighbours(first[stem] @ pools.T, grid.frames_per_s) for stem in stems}
         levels, floor = list(first), 1e-6 * first.amax() + _NOTHING  # silence, and not nothing where all is silent
         sharing: Sequence[int] = range(len(first))
@@ -167,15 +168,16 @@ def _grouped(bands: Tensor, octave: Octave) -> Tensor:
     return torch.unflatten(bands, -2, (-1, octave.width))
 
 
-def _levels(masks: Tensor, seen: Tensor, octaves: Sequence[Octave]) -> Tensor:
+def _levels(masks: Masks, seen: Tensor, octaves: Sequence[Octave]) -> Tensor:
     """Magnitudes of masked stems, `[S, N, G]`, all channels together: places in the room are not compared."""
     frames = seen.shape[-1]
-    levels = seen.new_empty(len(masks), frames, octaves[-1].groups.stop, dtype=torch.float32)
+    levels = seen.new_empty(len(masks.cells), frames, octaves[-1].groups.stop, dtype=torch.float32)
     for begin in range(0, frames, FRAMES_AT_ONCE):
-        some = slice(begin, begin + FRAMES_AT_ONCE)
+        some = slice(begin, min(begin + FRAMES_AT_ONCE, frames))
+        each = masks.at(some)
         for octave in octaves:
             energies = [
-                _energy(masks[:, channel, octave.bands, some] * whole)
+                _energy(each[:, channel, octave.bands] * whole)
                 for channel, whole in enumerate(seen[:, octave.bands, some])
             ]
             levels[:, some, octave.groups] = _grouped(_total(energies), octave).mean(2).sqrt_().mT

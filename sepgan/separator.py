@@ -13,6 +13,7 @@ from sepgan import checkpoint
 from sepgan.checkpoint import CheckpointHeader
 from sepgan.errors import CheckpointError, RecipeError
 from sepgan.frontend import LinearBands, Stft, build_bands
+from sepgan.masks import BLOCK
 from sepgan.models import build_generator, graph
 from sepgan.models.reach import edges
 from sepgan.recipe import Recipe, from_dict
@@ -112,16 +113,23 @@ class Separator(nn.Module):
     @cached_property
     def frames_of_context(self) -> Context:
         """Frames at the ends of a piece whose masks are not those of the whole spectrum; none where all are not."""
-        return edges(self.generator, self.recipe.generator, begin=0, end=0) or NO_CONTEXT
+        return self._edges(begin=0, end=0) or NO_CONTEXT
 
     def segmenting_after(self, shift: int) -> Segmenting:
         """The same where what is separated begins up to `shift` samples before the segment, with silence."""
-        stft, config = self.stft, self.recipe.generator
+        stft = self.stft
         hop, half = stft.hop_length, stft.n_fft // 2
         # Frames that reach beyond the segment hold silence where the song goes on.
-        found = edges(self.generator, config, begin=-(-(half + shift) // hop), end=-(-half // hop))
+        found = self._edges(begin=-(-(half + shift) // hop), end=-(-half // hop))
         context = None if found is None else ((found[0] - 1) * hop + half, (found[1] - 1) * hop + half + shift)
         return Segmenting(self.sample_rate, hop, int(getattr(self.generator, "grid", 1)), context)
+
+    def _edges(self, begin: int, end: int) -> Context | None:
+        """Masks at the ends of an excerpt that are not those of the whole song; see `edges`."""
+        found = edges(self.generator, self.recipe.generator, begin, end)
+        if found is None or self.recipe.separation.fine_bands is None:
+            return found
+        return found[0], found[1] + found[1] % BLOCK  # the last frame of a block speaks for all of it
 
     @property
     def segment(self) -> int:

@@ -262,6 +262,53 @@ def test_an_exported_model_keeps_its_precision(tmp_path: Path) -> None:
         Engine(separator, EngineOptions(precision="bf16"))
 
 
+BLOCKS: dict[str, Any] = {
+    "frontend": {"n_fft": 510, "hop_length": 102},  # 256 bins
+    "generator": {"kind": "branched", "widths": [6, 8, 8], "bottleneck": 8, "full_resolution": True, "head_width": 4},
+    "separation": {"fine_bands": 32},
+}
+
+
+def make_in_blocks() -> tuple[Separator, int]:
+    """A separator whose masks above the fine bands are those of blocks, and samples that fill its grid."""
+    separator = make(**BLOCKS)
+    with torch.no_grad():
+        for weights in separator.generator.parameters():
+            weights.mul_(2.0)  # untrained networks hardly tell one cell from another
+    return separator, Engine(separator).excerpt_samples(1.0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_masks_above_the_fine_bands_are_those_of_blocks(channels: int) -> None:
+    separator, samples = make_in_blocks()
+    mixture = noise(1, channels, samples)
+    spectrum = separator.stft(mixture)
+    masks = separator.masks(spectrum).detach().clone()
+    for band in range(32, 256, 2):
+        for frame in range(0, masks.shape[-1], 2):
+            masks[..., band : band + 2, frame : frame + 2] = masks[..., band + 1, frame + 1, None, None]
+    wanted = separator.stft.inverse(masks * spectrum.unsqueeze(1), samples)
+    assert error_db(exact(separator, mixture), wanted) > SAME_DB + 20, "blocks matter here"
+    assert error_db(wanted, Engine(separator)(mixture)) <= SAME_DB
+
+
+def test_an_exported_model_has_blocks_as_well() -> None:
+    class Exported(torch.nn.Module):
+        def __init__(self, generator: torch.nn.Module) -> None:
+            super().__init__()
+            self.grid, self.generator = 16, generator
+
+        def forward(self, magnitudes: Tensor) -> Tensor:
+            masks: Tensor = self.generator(magnitudes)
+            return masks
+
+    separator, samples = make_in_blocks()
+    mixture = noise(1, 2, samples)
+    wanted = Engine(separator)(mixture)
+    separator.generator = Exported(separator.generator)
+    assert error_db(wanted, Engine(separator)(mixture)) <= SAME_DB
+
+
 def test_threads_may_share_an_engine() -> None:
     engine = Engine(make(), EngineOptions(wiener=1))
     mixtures = [noise(1, 2, 4000 + 500 * seed, seed=seed) for seed in range(4)]

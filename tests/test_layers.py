@@ -15,6 +15,7 @@ PACKAGE = Path(sepgan.__file__).parent
 FLOORS = {
     "errors": 0,
     "recipe": 0,
+    "masks": 0,
     "atomic": 1,
     "audio": 1,
     "frontend": 1,

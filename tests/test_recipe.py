@@ -96,6 +96,15 @@ def test_a_key_unlike_any_other_still_lists_the_valid_ones() -> None:
         ({"data": {"gain_db": [3, -3]}}, r"data.gain_db must rise from lowest to highest, got \[3.0, -3.0\]"),
         ({"data": {"train": [{"kind": "folder"}]}}, "key 'data.train.0.root' is missing"),
         ({"frontend": {"mel_bands": 64, "bins": 64}}, "frontend.mel_bands and frontend.bins exclude each other"),
+        ({"separation": {"fine_bands": 40}}, "'separation.fine_bands' = 40"),
+        (
+            {"separation": {"fine_bands": 64}},
+            "separation.fine_bands 64 needs a generator of kind 'branched' .* 'classic'",
+        ),
+        (
+            {"separation": {"fine_bands": 64}, "generator": {"kind": "branched"}},
+            "separation.fine_bands 64 needs .* full_resolution, got 'branched' and false",
+        ),
         ({"frontend": {"n_fft": 1024, "hop_length": 512}}, "frontend.hop_length must be at most n_fft / 3"),
         ({"frontend": {"n_fft": 1023, "hop_length": 256}}, "frontend.n_fft must be even, got 1023"),
         ({"frontend": {"n_fft": 1024, "hop_length": 256, "bins": 514}}, "frontend.bins must be at most .* = 513"),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepgan import repetition
+from sepgan.masks import Masks
 from sepgan.repetition import APART_S, FALL, NEIGHBOURS, SINGLE, TOGETHER, Grid, find_gains
 
 FRAMES_PER_S = 43.0
@@ -27,7 +28,7 @@ def guess(channels: int = 2, frames: int = 60, stems: int = 4, seed: int = 0) ->
 
 
 def averaged(masks: Tensor, seen: Tensor, stems: Sequence[int] = (0, 1, 2), passes: int = 2) -> Tensor:
-    return find_gains(masks, seen, stems, passes, GRID).divide(masks, slice(None))
+    return find_gains(Masks.of_cells(masks), seen, stems, passes, GRID).divide(masks, slice(None))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
@@ -111,7 +112,7 @@ def test_high_bands_gain_or_lose_in_groups_of_an_octave() -> None:
     bands, generator = sum(widths), torch.Generator().manual_seed(7)
     masks = torch.softmax(torch.randn(1, 3, 2, bands, 30, generator=generator), dim=1)
     seen = 0.1 + torch.rand(1, 2, bands, 30, generator=generator)
-    gains = find_gains(masks, seen, (0, 1), 2, Grid(10.0 * torch.arange(bands), FRAMES_PER_S))
+    gains = find_gains(Masks.of_cells(masks), seen, (0, 1), 2, Grid(10.0 * torch.arange(bands), FRAMES_PER_S))
     divided = gains.divide(masks, slice(None))
     assert float((divided.sum(1) - 1).abs().max()) <= SUM_ERROR
     assert gains.values.shape == (1, 3, len(widths), 30)
@@ -122,13 +123,16 @@ def test_high_bands_gain_or_lose_in_groups_of_an_octave() -> None:
     assert float((firsts[:, :, 1:] / firsts[:, :, :-1] - 1).abs().min(2).values.max()) > 0, "and groups differ"
     level = (masks[0, 1] * seen[0]).square()[:, SINGLE : SINGLE + 2].sum(0).mean(0).sqrt()  # the first group of two
     octaves = repetition._octaves(bands)
-    assert float((repetition._levels(masks[0], seen[0], octaves)[1, :, SINGLE] - level).abs().max()) <= BY_HAND
+    assert (
+        float((repetition._levels(Masks.of_cells(masks[0]), seen[0], octaves)[1, :, SINGLE] - level).abs().max())
+        <= BY_HAND
+    )
 
 
 def test_what_is_not_heard_stays_and_has_no_say() -> None:
     masks, seen = guess(frames=60)
     part = slice(10, 50)
-    divided = find_gains(masks, seen, (0, 1, 2), 2, GRID, [part]).divide(masks, slice(None))
+    divided = find_gains(Masks.of_cells(masks), seen, (0, 1, 2), 2, GRID, [part]).divide(masks, slice(None))
     alone = averaged(masks[..., part], seen[..., part])
     assert float((divided[..., part] - alone).abs().max()) <= BY_HAND
     assert float((divided[..., :10] - masks[..., :10]).abs().max()) <= SUM_ERROR
@@ -137,7 +141,7 @@ def test_what_is_not_heard_stays_and_has_no_say() -> None:
 
 def test_frames_may_be_divided_by_and_by() -> None:
     masks, seen = guess()
-    gains = find_gains(masks, seen, (0, 1, 2), 2, GRID)
+    gains = find_gains(Masks.of_cells(masks), seen, (0, 1, 2), 2, GRID)
     parts = [gains.divide(masks[..., begin : begin + 7], slice(begin, begin + 7)) for begin in range(0, 60, 7)]
     assert torch.equal(torch.cat(parts, dim=-1), gains.divide(masks, slice(None)))
 
@@ -196,10 +200,10 @@ def test_patterns_divide_the_lowest_bands_once_more() -> None:
     masks = torch.softmax(torch.randn(1, 3, 2, bands, 60, generator=generator), dim=1)
     seen = 0.1 + torch.rand(1, 2, bands, 60, generator=generator)
     grid = Grid(10.0 * torch.arange(bands), FRAMES_PER_S)
-    before = find_gains(masks, seen, (0, 1), 2, grid).divide(masks, slice(None))
-    after = find_gains(masks, seen, (0, 1), 2, grid, patterns=True).divide(masks, slice(None))
+    before = find_gains(Masks.of_cells(masks), seen, (0, 1), 2, grid).divide(masks, slice(None))
+    after = find_gains(Masks.of_cells(masks), seen, (0, 1), 2, grid, patterns=True).divide(masks, slice(None))
     assert float((after.sum(1) - 1).abs().max()) <= SUM_ERROR
     assert float((after - before)[..., SINGLE:, :].abs().max()) <= BY_HAND
     assert float((after - before)[..., :SINGLE, :].abs().amax((0, 2, 3, 4)).min()) > 0.01, "of all stems, vocals too"
-    none = find_gains(masks, seen, (), 2, grid, patterns=True).divide(masks, slice(None))
+    none = find_gains(Masks.of_cells(masks), seen, (), 2, grid, patterns=True).divide(masks, slice(None))
     assert torch.equal(none, masks)

@@ -16,6 +16,7 @@ from sepgan.ensemble import Ensemble
 from sepgan.models import GENERATORS
 from sepgan.models.reach import edges
 from sepgan.recipe import FrontendRecipe, GeneratorRecipe, Recipe
+from sepgan.recipe.separation import SeparationRecipe
 from sepgan.separation.api import Separator as Facade
 from sepgan.separation.channels import parse_layout
 from sepgan.separator import Separator
@@ -30,6 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "classic pooled": {"widths": (4, 4), "head_width": 4, "downsample": "pool", "kernel": 3},
     "branched": {"widths": (3, 4, 4), "bottleneck": 3, "branches": (3, 1)},
     "branched full": {"widths": (3, 4, 4), "bottleneck": 3, "full_resolution": True, "head_width": 4},
+    "branched in blocks": {"widths": (3, 4, 4), "bottleneck": 3, "full_resolution": True, "head_width": 4},
     "branched nested": {"widths": (3, 4, 4), "bottleneck": 3, "branches": (3, 1), "nested": True},
     "spleeter": {"widths": (3, 4)},
     "bandsplit": {"widths": (4, 6), "strides": (2,), "dual_path": 1, "subbands": 2},
@@ -42,6 +44,7 @@ def make(kind: str, seed: int = 0, **frontend: int) -> Separator:
         name="tiny",
         frontend=FrontendRecipe(**(FRONTEND | frontend)),
         generator=GeneratorRecipe(kind=kind.split()[0], **KINDS[kind]),
+        separation=SeparationRecipe(fine_bands=32 if kind.endswith("blocks") else None),
     )
     separator = Separator(recipe).eval()
     with torch.no_grad():  # untrained networks hardly look around: larger weights do

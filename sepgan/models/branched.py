@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sepgan.errors import RecipeError
+from sepgan.masks import BLOCK, WHOLE, Masks, blocks_of
+from sepgan.models.branched_coarse import ROWS_BEFORE, CoarseEnd
 from sepgan.models.branched_levels import Down, Up, halving, needed
 from sepgan.models.branched_streamed import Streamed
 from sepgan.models.parities import STEM, sorted_bands
@@ -32,6 +34,7 @@ FULL_HEAD_KERNEL = 4  # dilated by two, as in Spleeter
 LEAST_FRAMES = 128  # of the way up at the full resolution: with less oneDNN adds up in another order
 FRAMES_AT_ONCE = 256  # without a level at the full resolution
 COLUMNS_REACH = 3  # that the last levels look at on either side
+ROWS_BEYOND = 3  # of half the resolution, that the last levels look at above bands
 SHARED_UPS = 2  # decoder levels that all branches share, deepest first
 
 
@@ -96,38 +99,91 @@ class BranchedUNet(nn.Module):
         """Return masks `[B, S, C, F, N]` for magnitudes `[B, C, F, N]`."""
         return self.some(magnitudes, slice(0, magnitudes.shape[-1]))
 
-    def some(self, magnitudes: Tensor, frames: slice) -> Tensor:
-        """Return masks `[B, S, C, F, n]` of some frames, with less work: the way up is made of what they need alone."""
+    def some(self, magnitudes: Tensor, frames: slice, fine_bands: int | None = None) -> Tensor:
+        """Return masks `[B, S, C, F, n]` of some frames; see `masks`."""
+        return self.masks(magnitudes, frames, fine_bands).at(WHOLE)
+
+    def masks(self, magnitudes: Tensor, frames: slice, fine_bands: int | None = None) -> Masks:
+        """Return masks of some frames, with less work: the way up is made of what they need alone.
+
+        Args:
+            magnitudes: `[B, C, F, N]`.
+            frames: Which.
+            fine_bands: Those above have one mask for each block of the grid, that of the cell whose band and frame are
+                odd: less work at the full resolution, without gradients. 32 divides it. None for a mask for each cell.
+        """
+        size = self._filled(magnitudes)
+        fine = None if fine_bands is None or fine_bands >= size[0] else fine_bands
+        bands, count = magnitudes.shape[-2], frames.stop - frames.start
         if not torch.is_inference_mode_enabled() or magnitudes.device.type != "cpu":
             skips, x = self._shared_levels(magnitudes)
-            return torch.cat(self._some(skips, x, frames), dim=1)[..., : magnitudes.shape[-2], :]
-        streams, size = self.full_resolution and not self.training, self._filled(magnitudes)
-        if streams and (wider := _widened(frames, size[1])) != frames:
-            return self.some(magnitudes, wider)[..., frames.start - wider.start : frames.stop - wider.start]
+            return Masks.of_cells(self._some(skips, x, frames, fine)[..., :bands, :])
+        shape = (len(magnitudes), self.stems, self.channels)
         # The largest arrays come last. Made some frames at a time they take little memory, and that in the cache.
-        masks = magnitudes.new_empty(len(magnitudes), self.stems, self.channels, size[0], frames.stop - frames.start)
-        places = torch.split(masks, self.counts, dim=1)
-        if streams:
-            for part, logits in self._streamed().logits(magnitudes, size, frames):
-                logits = [torch.unflatten(each, STEM, (-1, self.channels)).to(masks.dtype) for each in logits]
-                self._shares(logits, STEM, [sorted_bands(place[..., part]) for place in places])
-        else:
+        if not self.full_resolution or self.training:
+            cells = magnitudes.new_empty(*shape, size[0], count)
             skips, x = self._shared_levels(magnitudes)
-            for begin in range(0, masks.shape[-1], FRAMES_AT_ONCE):
-                part = slice(begin, min(begin + FRAMES_AT_ONCE, masks.shape[-1]))
-                some = slice(frames.start + part.start, frames.start + part.stop)
-                _placed(self._some(skips, x, some), [place[..., part] for place in places])
-        return masks[..., : magnitudes.shape[-2], :]
+            for begin in range(frames.start, frames.stop, FRAMES_AT_ONCE):
+                end = min(begin + FRAMES_AT_ONCE, frames.stop)
+                cells[..., begin - frames.start : end - frames.start] = self._some(skips, x, slice(begin, end), fine)
+            return Masks.of_cells(cells[..., :bands, :])
+        if (wider := _widened(frames, size[1])) != frames:
+            found = self.masks(magnitudes, wider, fine_bands)
+            return found.cut(slice(frames.start - wider.start, frames.stop - wider.start))
+        columns = blocks_of(range(frames.start, frames.stop))
+        cells = magnitudes.new_empty(*shape, fine or size[0], count)
+        blocks = None if fine is None else magnitudes.new_empty(*shape, (size[0] - fine) // BLOCK, len(columns))
+        for part, logits in self._streamed(fine).logits(magnitudes, size, frames):
+            here = cells[..., part.start - frames.start : part.stop - frames.start]
+            self._write_cells([each for each, _ in logits], here)
+            if blocks is not None:
+                some = blocks_of(part)
+                there = blocks[..., some.start - columns.start : some.stop - columns.start]
+                self._write_blocks([each for _, each in logits if each is not None], there)
+        return Masks(cells, blocks, bands, frames.start % BLOCK)
 
-    def _some(self, skips: Sequence[Tensor], x: Tensor, frames: slice) -> list[Tensor]:
+    def _write_cells(self, logits: Sequence[Tensor], place: Tensor) -> None:
+        """Write masks of cells, of which logits may have some bands more, beyond the highest."""
+        parts = [torch.unflatten(each, STEM, (-1, self.channels)).to(place.dtype) for each in logits]
+        places = [sorted_bands(each) for each in torch.split(place, self.counts, dim=1)]
+        if parts[0].shape[-2] == places[0].shape[-2]:
+            self._shares(parts, STEM, places)
+            return
+        for share, each in zip(self._shares(parts, STEM), places, strict=True):
+            each.copy_(share[..., : each.shape[-2], :])
+
+    def _write_blocks(self, logits: Sequence[Tensor], place: Tensor) -> None:
+        """Write masks of blocks."""
+        parts = [torch.unflatten(each, 2, (-1, self.channels)).to(place.dtype) for each in logits]
+        rows = torch.unflatten(place, -2, (-1, parts[0].shape[1])).movedim(-2, 1)
+        self._shares(parts, 2, torch.split(rows, self.counts, dim=2))
+
+    def _some(self, skips: Sequence[Tensor], x: Tensor, frames: slice, fine: int | None) -> Tensor:
         """Masks of some frames of what `_shared_levels` returns."""
         columns = skips[0].shape[-1] // 2  # of four frames
         before, after = frames.start // 4 - COLUMNS_REACH, -(-frames.stop // 4) + COLUMNS_REACH
         made = range(max(0, before), min(after, columns))
-        shares = self._shares(self._logits(*self._branch_levels(skips, x, made)), 1)
-        return [share[..., frames.start - 4 * made.start : frames.stop - 4 * made.start] for share in shares]
+        found = self._branch_levels(skips, x, made)
+        wanted = slice(frames.start - 4 * made.start, frames.stop - 4 * made.start)
+        if fine is None:
+            return torch.cat(self._shares(self._logits(*found), 1), dim=1)[..., wanted]
+        cells, blocks = [], []
+        there = blocks_of(range(frames.start, frames.stop))
+        for branch, head, x in zip(self.branches, self.heads, self._joined(*found), strict=True):
+            _, last = self._last_levels(branch)
+            cells.append(self._by_stem(head(last(x[:, :, : fine // 2 + ROWS_BEYOND])))[..., :fine, wanted])
+            above = functional.pad(x[:, :, fine // 2 - ROWS_BEFORE :], (1, 0)).permute(0, 2, 3, 1)
+            end = CoarseEnd(last, cast(nn.Conv2d, head), last.bias.dtype)
+            blocks.append(self._by_stem(end(above, 2 * made.start - 1, there, 2 * columns)[:, 0]))
+        below, coarse = (torch.cat(self._shares(logits, 1), dim=1) for logits in (cells, blocks))
+        bands = below.shape[-2] + BLOCK * coarse.shape[-2]
+        return Masks(below, coarse, bands, frames.start % BLOCK).at(WHOLE)
 
-    def _streamed(self) -> Streamed:
+    def _by_stem(self, logits: Tensor) -> Tensor:
+        """`[B, S' * C, F, N] -> [B, S', C, F, N]`."""
+        return torch.unflatten(logits, 1, (-1, self.channels))
+
+    def _streamed(self, fine: int | None) -> Streamed:
         autocast = torch.is_autocast_enabled("cpu")
         return Streamed(
             cast("list[Down]", list(self.encoder)),
@@ -136,6 +192,7 @@ class BranchedUNet(nn.Module):
             [cast("list[Up]", list(_levels(branch))) for branch in self.branches],
             cast("list[nn.Conv2d]", list(self.heads)),
             torch.get_autocast_dtype("cpu") if autocast else self.bottleneck.weight.dtype,
+            fine,
         )
 
     def _filled(self, magnitudes: Tensor) -> tuple[int, int]:
@@ -188,12 +245,15 @@ class BranchedUNet(nn.Module):
         Shape:
             `[B, 2 W, F / 2, N / 2]`; `[B, H, F, N]`, H the width of the head, at the full resolution.
         """
-        seen = []
-        for branch, x in zip(self.branches, branches, strict=True):
-            joining, *last = self._last_levels(branch)
-            x = torch.cat([skip, joining(x)], dim=1)
-            seen.append(last[0](x) if last else x)
-        return seen
+        joined = self._joined(skip, branches)
+        if not self.full_resolution:
+            return joined
+        return [self._last_levels(branch)[-1](x) for branch, x in zip(self.branches, joined, strict=True)]
+
+    def _joined(self, skip: Tensor, branches: Sequence[Tensor]) -> list[Tensor]:
+        """What the last skip connection joins, `[B, 2 W, F / 2, N / 2]`."""
+        ups = [self._last_levels(branch)[0] for branch in self.branches]
+        return [torch.cat([skip, up(x)], dim=1) for up, x in zip(ups, branches, strict=True)]
 
     def _last_levels(self, branch: nn.Module) -> list[Up]:
         return cast("list[Up]", list(_levels(branch)))[-2 if self.full_resolution else -1 :]
@@ -205,7 +265,7 @@ class BranchedUNet(nn.Module):
         """
         read = [head(x) for head, x in zip(self.heads, self.seen_by_heads(skip, branches), strict=True)]
         if self.full_resolution:
-            return [torch.unflatten(part, 1, (-1, self.channels)) for part in read]
+            return [self._by_stem(part) for part in read]
         # At half the resolution each cell holds four neighbours.
         cells = [torch.unflatten(part, 1, (2, 2, -1, self.channels)) for part in read]
         return [part.permute(0, 3, 4, 5, 1, 6, 2).flatten(5, 6).flatten(3, 4) for part in cells]

@@ -71,9 +71,9 @@ class FoldedUp:
     """
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        kernel = _kernel(level)
-        self._weights = [[_taps(kernel, band, frame).to(dtype) for frame in (0, 1)] for band in (0, 1)]
-        self._bias, self._low, self._high = _bounds(level, dtype)
+        kernel = folded_kernel(level)
+        self._weights = [[taps_of(kernel, band, frame).to(dtype) for frame in (0, 1)] for band in (0, 1)]
+        self._bias, self._low, self._high = bounds(level, dtype)
 
     def cells(self, x: Tensor) -> Cells:
         """What becomes of `[B, F, 1 + N + 1, C]`, columns with one more on either side."""
@@ -106,22 +106,23 @@ class FoldedLast:
     """
 
     def __init__(self, level: Up, dtype: torch.dtype) -> None:
-        kernel = _kernel(level)
+        kernel = folded_kernel(level)
         self.channels = len(kernel)
         # Bands of one parity are read by those of the other, which is what they are sorted by.
         self._weights = [_cells(kernel, band, dtype) for band in (1, 0)]
-        offset, self._low, self._high = _bounds(level, dtype)
+        offset, self._low, self._high = bounds(level, dtype)
         self._bias = offset.repeat(2)
 
     def write(self, x: Tensor, rows: Sequence[Tensor], first: int) -> None:
         """Write some of the frames that columns become.
 
         Args:
-            x: `[B, F, 1 + N + 1, C]`, with one more on either side.
+            x: `[B, F', 1 + N + 1, C]`, with one more column on either side, and F' above F unless that is all.
             rows: Where bands go, as in `Parities.insides`: `[B, F, n * O]`.
             first: Of the 2 N frames.
         """
-        bands, frames = x.shape[1], rows[0].shape[2] // self.channels
+        _, bands, size = rows[0].shape
+        frames = size // self.channels
         begin = first * self.channels
         low, high = self._low.repeat(frames), self._high.repeat(frames)
         for weight, room in zip(self._weights, rows, strict=True):
@@ -130,20 +131,20 @@ class FoldedLast:
             torch.clamp(wanted, low, high, out=room)
 
 
-def _kernel(level: Up) -> Tensor:
+def folded_kernel(level: Up) -> Tensor:
     """Of the transposed convolution, with the gain: `[O, KERNEL, KERNEL, C]`."""
     weight = level.conv.weight.permute(0, 2, 3, 1)
     turned = weight.flatten(1).T.contiguous().view(*weight.shape[1:], -1)  # as a matrix, which is quicker
     return (turned * level.affine.weight.view(-1, 1)).permute(2, 0, 1, 3)
 
 
-def _taps(kernel: Tensor, band: int, frame: int) -> Tensor:
+def taps_of(kernel: Tensor, band: int, frame: int) -> Tensor:
     """Those by which a transposed convolution makes cells of one parity of either, in the order of a plain one."""
     taps = kernel[:, 1 - band :: 2, 1 - frame :: 2].flip(1, 2)
     return taps.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
-def _bounds(level: Up, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def bounds(level: Up, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """What is added to a convolution whose weights have the gain, and between what its sum lies then."""
     gain, offset = level.affine.weight, level.affine.bias
     low = torch.where(gain > 0, offset, -torch.inf)
@@ -153,6 +154,6 @@ def _bounds(level: Up, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 def _cells(kernel: Tensor, band: int, dtype: torch.dtype) -> Tensor:
     """Of bands of one parity the kernel that makes two frames: `[2 O, C, 2 or 3, 3]`."""
-    frames = [_taps(kernel, band, frame) for frame in (0, 1)]
+    frames = [taps_of(kernel, band, frame) for frame in (0, 1)]
     cells = torch.cat([functional.pad(taps, (0, 3 - taps.shape[3])) for taps in frames])
     return cells.to(dtype, memory_format=torch.channels_last)

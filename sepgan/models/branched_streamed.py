@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sepgan.masks import blocks_of
+from sepgan.models.branched_coarse import ROWS_BEFORE, CoarseEnd
 from sepgan.models.branched_folded import Cells, FoldedDown, FoldedLast, FoldedUp, Halving
 from sepgan.models.branched_levels import MARGINS, Down, Up
 from sepgan.models.parities import REACH, Parities, SortedHead
@@ -21,8 +23,16 @@ from sepgan.models.parities import REACH, Parities, SortedHead
 ROWS_AT_ONCE = 16  # of the second level down
 FRAMES_AT_ONCE = 256  # of the last level up, about
 KEPT = REACH + 3  # columns of its input that a level up needs again, at most
+ROWS_OF_BLOCKS = 2  # made at once
+BANDS_BEYOND = 16  # fine ones that are made so that those below them are right: more than a head looks at
 BEFORE, BEHIND = MARGINS
 
+Logits = tuple[Tensor, Tensor | None]
+"""What a branch says of its stems.
+
+Of the fine bands, and of `BANDS_BEYOND` above them unless all are fine, `[B, 2, 2, 2, 2, S * C, F / 16, n]`, see
+`sorted_bands`; of the blocks of the others, `[B, R, S * C, F' / R, n']`, see `CoarseEnd`.
+"""
 Skip = Sequence[Tensor]
 """A skip connection `[B, F, N, C]`, bands after bands."""
 
@@ -37,6 +47,7 @@ class Streamed:
         branches: Levels up of each, the last at the full resolution.
         heads: One for each branch.
         dtype: Of all that is computed.
+        fine: Bands that are made cell by cell, those above in blocks; 32 divides it. None for all.
     """
 
     def __init__(
@@ -47,14 +58,15 @@ class Streamed:
         branches: Sequence[Sequence[Up]],
         heads: Sequence[nn.Conv2d],
         dtype: torch.dtype,
+        fine: int | None,
     ) -> None:
         self._dtype = dtype
         self._encoder = [FoldedDown(level, dtype) for level in encoder]
         self._bottleneck = Halving(bottleneck, dtype)
         self._shared = [FoldedUp(level, dtype) for level in shared]
-        self._branches = [_Branch(levels, head, dtype) for levels, head in zip(branches, heads, strict=True)]
+        self._branches = [_Branch(levels, head, dtype, fine) for levels, head in zip(branches, heads, strict=True)]
 
-    def logits(self, magnitudes: Tensor, size: tuple[int, int], frames: slice) -> Iterator[tuple[slice, list[Tensor]]]:
+    def logits(self, magnitudes: Tensor, size: tuple[int, int], frames: slice) -> Iterator[tuple[range, list[Logits]]]:
         """Logits of some frames, a few at a time.
 
         Args:
@@ -63,7 +75,7 @@ class Streamed:
             frames: Which are wanted.
 
         Yields:
-            Which of these, and of each branch `[B, 2, 2, 2, 2, S * C, F / 16, n]`, see `sorted_bands`.
+            Which, and what each branch says of them.
         """
         skips, x = self._down(magnitudes, size)
         for up in self._shared:
@@ -81,10 +93,11 @@ class Streamed:
             ]
             rooms.append(self._first_room(magnitudes, size, steps[-2].holds))
             logits = [
-                branch.logits(cells, rooms, steps, part) for branch, cells in zip(self._branches, deepest, strict=True)
+                branch.logits(cells, rooms, steps, part, size[1])
+                for branch, cells in zip(self._branches, deepest, strict=True)
             ]
             del rooms  # the next ones take their place
-            yield slice(part.start - frames.start, part.stop - frames.start), logits
+            yield part, logits
             del logits
 
     def _down(self, magnitudes: Tensor, size: tuple[int, int]) -> tuple[list[Skip], Tensor]:
@@ -138,15 +151,17 @@ class _Branch:
         deepest: The first level, which makes all columns at once: a few at a time would take longer.
     """
 
-    def __init__(self, levels: Sequence[Up], head: nn.Conv2d, dtype: torch.dtype) -> None:
+    def __init__(self, levels: Sequence[Up], head: nn.Conv2d, dtype: torch.dtype, fine: int | None) -> None:
         deepest, *ups, last = levels
         self.deepest = FoldedUp(deepest, dtype)
         self._ups = [FoldedUp(level, dtype) for level in ups]
         self._last = FoldedLast(last, dtype)
         self._head = SortedHead(head, dtype)
+        self._fine = fine
+        self._coarse = None if fine is None else CoarseEnd(last, head, dtype, ROWS_OF_BLOCKS)
         self._kept: dict[int, Tensor] = {}  # of each level's columns, what the next frames need
 
-    def logits(self, cells: Cells, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range) -> Tensor:
+    def logits(self, cells: Cells, rooms: Sequence[Tensor], steps: Sequence[Step], frames: range, total: int) -> Logits:
         """Logits of some frames.
 
         Args:
@@ -154,6 +169,7 @@ class _Branch:
             rooms: What each of the others reads, with the skip connection in place.
             steps: Of all levels.
             frames: Which.
+            total: Frames that there are.
         """
         x, *rooms = rooms
         self.deepest.bound(cells, steps[0].inside(_behind(x)), steps[0].made.start)
@@ -164,14 +180,24 @@ class _Branch:
             up.bound(up.cells(x), inside[:, :, step.old :], step.skipped)
             self._kept[number] = inside[:, :, -KEPT:].clone()
             x = room
-        step, width = steps[-1], self._last.channels
-        sorted_ = Parities(len(x), width, 2 * x.shape[1], len(frames) + 2 * REACH, like=x)
+        coarse, bands = None, 2 * x.shape[1]
+        if self._fine is not None and self._coarse is not None:
+            above = x[:, self._fine // 2 - ROWS_BEFORE :]
+            coarse = self._coarse(above, steps[-1].reads.start, blocks_of(frames), total // 2)
+            bands = self._fine + BANDS_BEYOND
+        return self._each_cell(x, steps[-1], bands, frames), coarse
+
+    def _each_cell(self, x: Tensor, step: Step, bands: int, frames: range) -> Tensor:
+        """Logits of so many of the lowest bands."""
+        width = self._last.channels
+        sorted_ = Parities(len(x), width, bands, len(frames) + 2 * REACH, like=x)
         begin = step.made.start - (frames.start - REACH)
         inside_rows = slice(begin * width, (begin + len(step.made)) * width)
         for rows in sorted_.insides:  # there is nothing before a song and behind it
             rows[..., : inside_rows.start] = 0
             rows[..., inside_rows.stop :] = 0
-        self._last.write(x, [rows[..., inside_rows] for rows in sorted_.insides], step.skipped)
+        below = x[:, : bands // 2 + 1]
+        self._last.write(below, [rows[..., inside_rows] for rows in sorted_.insides], step.skipped)
         return self._head(sorted_)
 
 

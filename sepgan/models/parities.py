@@ -72,14 +72,23 @@ class SortedHead:
         """
         made = functional.conv2d(room.padded, self._weight, self._bias, stride=(self.at_once, 1), dilation=(1, 2))
         batch, size, _, frames = made.shape
-        # Turned as a matrix, and by a product that leaves finite numbers as they are, which is quicker than a copy.
-        turned = torch.mm(self._turning, made.permute(0, 2, 3, 1).reshape(-1, size).T)
+        cells = turned(made, self._turning)
         # Some digits of a band's place are told by channels, which come first now, the others by where its row ends.
         told = self.at_once.bit_length() - 1
         others = DIGITS - told
-        cells = turned.view(*(2,) * told, size // self.at_once, batch // 2, 2, -1, *(2,) * others, frames)
+        cells = cells.movedim(1, 0).view(*(2,) * told, size // self.at_once, batch // 2, 2, -1, *(2,) * others, frames)
         stem, item, parity, row = range(told, told + 4)
         return cells.permute(item, parity, *range(row + 1, row + 1 + others), *range(told), stem, row, row + 1 + others)
+
+
+def turned(x: Tensor, identity: Tensor) -> Tensor:
+    """Put channels, which lie innermost, before all else in memory, even before the batch: `[B, C, F, N]`.
+
+    As a matrix, and by a product that leaves finite numbers as they are, which is quicker than a copy.
+    """
+    batch, channels, *size = x.shape
+    rows = torch.mm(identity, x.permute(0, 2, 3, 1).reshape(-1, channels).T)
+    return rows.view(channels, batch, *size).transpose(0, 1)
 
 
 def sorted_bands(y: Tensor) -> Tensor:

@@ -45,4 +45,10 @@ class Recipe(Section):
         for stem in [part for parts in (self.teacher.stems if self.teacher else {}).values() for part in parts]:
             if stem not in self.stems:
                 raise ValueError(f"teacher.stems names '{stem}', which is none of the stems {', '.join(self.stems)}")
+        fine, generator = self.separation.fine_bands, self.generator
+        if fine is not None and not (generator.kind == "branched" and generator.full_resolution):
+            raise ValueError(
+                f"separation.fine_bands {fine} needs a generator of kind 'branched' with full_resolution, got "
+                f"'{generator.kind}' and {str(generator.full_resolution).lower()}: leave it out"
+            )
         return self

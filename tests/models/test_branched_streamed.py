@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from sepgan.masks import in_blocks
 from sepgan.models import build_generator
 from sepgan.models.branched import BranchedUNet
 from sepgan.models.branched_streamed import FRAMES_AT_ONCE, KEPT, plan, tiles
@@ -14,6 +15,7 @@ from sepgan.recipe import GeneratorRecipe
 
 ROUNDING = 2e-5  # absolute difference of masks that are computed in another order
 BF16 = 0.05  # the same with eight bits
+FINE = 32  # bands with a mask for each cell
 
 
 def make(stems: int = 4, **keys: Any) -> BranchedUNet:
@@ -34,19 +36,19 @@ def magnitudes(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 3
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {},
-        {"widths": (4, 6, 8)},
-        {"widths": (4, 5, 6, 7, 8, 9)},
-        {"nested": False},
-        {"branches": (1, 2, 1)},
-        {"branches": (2, 1), "nested": False},
-        {"channels": 1, "head_width": 5},
-        {"branches": (4,), "nested": False, "head_width": 4},
-    ],
-)
+SHAPES = [
+    {},
+    {"widths": (4, 6, 8)},
+    {"widths": (4, 5, 6, 7, 8, 9)},
+    {"nested": False},
+    {"branches": (1, 2, 1)},
+    {"branches": (2, 1), "nested": False},
+    {"channels": 1, "head_width": 5},
+    {"branches": (4,), "nested": False, "head_width": 4},
+]
+
+
+@pytest.mark.parametrize("keys", SHAPES)
 @pytest.mark.parametrize("frames", [1, 70, 3 * FRAMES_AT_ONCE + 9])
 def test_masks_are_those_of_the_levels_one_after_the_other(keys: dict[str, Any], frames: int) -> None:
     network = make(**keys)
@@ -60,6 +62,31 @@ def test_masks_are_those_of_the_levels_one_after_the_other(keys: dict[str, Any],
             torch.testing.assert_close(network.some(x, some), whole[..., some], rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("keys", SHAPES)
+@pytest.mark.parametrize(("bands", "frames"), [(64, 1), (61, 70), (128, 3 * FRAMES_AT_ONCE + 9)])
+def test_blocks_have_the_masks_of_their_odd_cells(keys: dict[str, Any], bands: int, frames: int) -> None:
+    network = make(**keys)
+    x = magnitudes(2, network.channels, bands, frames)
+    filled = torch.nn.functional.pad(x, (0, -frames % network.grid, 0, -bands % network.grid))
+    with torch.no_grad():
+        each_cell = network(filled)
+    wanted = in_blocks(each_cell.clone(), FINE)[..., :bands, :frames]
+    assert torch.equal(wanted[..., :FINE, :], each_cell[..., :FINE, :frames])
+    assert float((wanted - each_cell[..., :bands, :frames]).abs().max()) > 0.01
+    assert torch.equal(wanted[..., FINE + 1, 1::2], each_cell[..., FINE + 1, :frames][..., 1::2])
+    for some in (slice(0, frames), slice(0, 1), slice(frames // 3, frames - frames // 4), slice(frames - 1, frames)):
+        with torch.no_grad():
+            torch.testing.assert_close(network.some(x, some, FINE), wanted[..., some], rtol=0, atol=ROUNDING)
+        with torch.inference_mode():
+            torch.testing.assert_close(network.some(x, some, FINE), wanted[..., some], rtol=0, atol=ROUNDING)
+
+
+def test_no_band_is_in_a_block_where_all_are_fine() -> None:
+    network, x = make(), magnitudes(1, 2, 40, 70)  # filled up to 64 bands
+    with torch.inference_mode():
+        assert torch.equal(network.some(x, slice(0, 70), 64), network(x))
+
+
 @pytest.mark.parametrize("bands", [1, 30, 64])
 def test_bands_and_frames_that_fill_a_small_part_of_the_grid(bands: int) -> None:
     network = make(widths=(4, 5, 6, 7, 8, 9))
@@ -70,25 +97,29 @@ def test_bands_and_frames_that_fill_a_small_part_of_the_grid(bands: int) -> None
         torch.testing.assert_close(network(x), whole, rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("fine", [None, 64])
 @pytest.mark.parametrize("nested", [True, False])
-def test_masks_of_some_frames_are_those_of_all_to_the_last_bit(nested: bool) -> None:
+def test_masks_of_some_frames_are_those_of_all_to_the_last_bit(nested: bool, fine: int | None) -> None:
     """Where levels are decided by who is the most alike, the last bit may decide."""
     network = make(nested=nested, widths=(16, 32, 64, 128), head_width=8)
     x = magnitudes(1, 2, 128, 700)
     with torch.inference_mode():
-        whole = network(x)
+        whole = network.some(x, slice(0, 700), fine)
         for some in (slice(0, 1), slice(77, 300), slice(258, 645), slice(699, 700)):
-            torch.testing.assert_close(network.some(x, some), whole[..., some], rtol=0, atol=0)
+            torch.testing.assert_close(network.some(x, some, fine), whole[..., some], rtol=0, atol=0)
 
 
-def test_with_less_precision_they_are_near() -> None:
+@pytest.mark.parametrize("fine", [None, FINE])
+def test_with_less_precision_they_are_near(fine: int | None) -> None:
     network, x = make(), magnitudes(1, 2, 64, 300)
     with torch.inference_mode():
-        exact = network(x)
+        exact = network.some(x, slice(0, 300), fine)
         with torch.autocast("cpu", torch.bfloat16):
-            rough = network(x)
+            rough = network.some(x, slice(0, 300), fine)
+            plain = network.train().some(x, slice(0, 300), fine)  # without dropout
     assert rough.dtype == torch.float32
-    assert 0 < float((rough - exact).abs().max()) <= BF16
+    for found in (rough, plain):
+        assert 0 < float((found - exact).abs().max()) <= BF16
 
 
 @pytest.mark.parametrize("ups", [1, 2, 3, 5])

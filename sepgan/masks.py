@@ -1,0 +1,103 @@
+"""Masks of a spectrogram, one for each cell in the lowest bands and one for each block of cells above.
+
+A band of a kilohertz is no narrower to the ear than those around it, and a window is four frames long: masks that are
+the same for two bands and two frames high up cost nothing that is heard, and a network and what follows it less work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 2  # bands, and frames, that share a mask
+WHOLE = slice(None)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks of F bands in N frames, all stems of which sum to one.
+
+    Attributes:
+        cells: Of the lowest bands, `[..., F', N]`.
+        blocks: Of those above, `[..., ceil((F - F') / BLOCK), N']`; None where there are none.
+        bands: F.
+        before: Frames of the first block that lie before the first of the N.
+    """
+
+    cells: Tensor
+    blocks: Tensor | None
+    bands: int
+    before: int = 0
+
+    @classmethod
+    def of_cells(cls, masks: Tensor) -> Masks:
+        """A mask for each cell, `[..., F, N]`."""
+        return cls(masks, None, masks.shape[-2])
+
+    @property
+    def frames(self) -> int:
+        """How many there are, N."""
+        return self.cells.shape[-1]
+
+    def float(self) -> Masks:
+        """The same in float32."""
+        blocks = None if self.blocks is None else self.blocks.float()
+        return Masks(self.cells.float(), blocks, self.bands, self.before)
+
+    def item(self, number: int) -> Masks:
+        """One along the first dimension."""
+        blocks = None if self.blocks is None else self.blocks[number]
+        return Masks(self.cells[number], blocks, self.bands, self.before)
+
+    def cut(self, frames: slice) -> Masks:
+        """Some frames."""
+        some = range(self.frames)[frames]
+        if self.blocks is None:
+            return Masks(self.cells[..., frames], None, self.bands)
+        columns = blocks_of(range(some.start + self.before, some.stop + self.before))
+        blocks = self.blocks[..., columns.start : columns.stop]
+        return Masks(self.cells[..., frames], blocks, self.bands, (some.start + self.before) % BLOCK)
+
+    def at(self, frames: slice) -> Tensor:
+        """A mask for each cell of some frames, `[..., F, n]`."""
+        some = self.cut(frames)
+        if some.blocks is None:
+            return some.cells[..., : self.bands, :]
+        fine = some.cells.shape[-2]
+        masks = some.cells.new_empty(*some.cells.shape[:-2], fine + BLOCK * some.blocks.shape[-2], some.frames)
+        masks[..., :fine, :] = some.cells
+        wide = some.blocks.repeat_interleave(BLOCK, dim=-1)[..., some.before : some.before + some.frames]
+        for band in range(fine, fine + BLOCK):
+            masks[..., band::BLOCK, :] = wide
+        return masks[..., : self.bands, :]
+
+    def lowest(self, bands: int) -> Tensor:
+        """A mask for each cell of so many of the lowest bands."""
+        return (self.cells if bands <= self.cells.shape[-2] else self.at(WHOLE))[..., :bands, :]
+
+
+def blocks_of(frames: range) -> range:
+    """Columns of the blocks that some frames lie in.
+
+    >>> blocks_of(range(3, 9))
+    range(1, 5)
+    """
+    return range(frames.start // BLOCK, -(-frames.stop // BLOCK))
+
+
+def in_blocks(masks: Tensor, fine: int) -> Tensor:
+    """Give all cells of a block the mask of the one whose band and frame are odd.
+
+    Args:
+        masks: `[..., F, N]`; they are changed.
+        fine: Bands whose masks stay as they are.
+    """
+    coarse = masks[..., fine:, :]
+    for axis in (-2, -1):
+        last = coarse.shape[axis] - 1
+        cells = torch.arange(last + 1, device=masks.device)
+        coarse = coarse.index_select(axis, (cells // BLOCK * BLOCK + 1).clamp_max(last))
+    masks[..., fine:, :] = coarse
+    return masks
