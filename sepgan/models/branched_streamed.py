@@ -21,7 +21,7 @@ from sepgan.models.branched_levels import MARGINS, Down, Up
 from sepgan.models.parities import REACH, Parities, SortedHead
 
 ROWS_AT_ONCE = 16  # of the second level down
-FRAMES_AT_ONCE = 256  # of the last level up, about
+FRAMES_AT_ONCE = 384  # of the last level up, about
 KEPT = REACH + 3  # columns of its input that a level up needs again, at most
 ROWS_OF_BLOCKS = 2  # made at once
 BANDS_BEYOND = 16  # fine ones that are made so that those below them are right: more than a head looks at
