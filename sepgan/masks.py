@@ -1,7 +1,8 @@
 """Masks of a spectrogram, one for each cell in the lowest bands and one for each block of cells above.
 
-A band of a kilohertz is no narrower to the ear than those around it, and a window is four frames long: masks that are
-the same for two bands and two frames high up cost nothing that is heard, and a network and what follows it less work.
+Low down a band is a note of its own. High up neighbours say the same, in both directions, as a window is four frames
+long: masks that are the same for two bands and two frames change little there (docs/networks.md says how much), and
+are less work for a network and take less memory after it.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class BranchedUNet(nn.Module):
             magnitudes: `[B, C, F, N]`.
             frames: Which.
             fine_bands: Those above have one mask for each block of the grid, that of the cell whose band and frame are
-                odd: less work at the full resolution, without gradients. 32 divides it. None for a mask for each cell.
+                odd: less work for a level at the full resolution, which there must be, and without gradients. 32
+                divides it. None for a mask for each cell.
         """
         size = self._filled(magnitudes)
         fine = None if fine_bands is None or fine_bands >= size[0] else fine_bands
