@@ -123,10 +123,8 @@ def test_high_bands_gain_or_lose_in_groups_of_an_octave() -> None:
     assert float((firsts[:, :, 1:] / firsts[:, :, :-1] - 1).abs().min(2).values.max()) > 0, "and groups differ"
     level = (masks[0, 1] * seen[0]).square()[:, SINGLE : SINGLE + 2].sum(0).mean(0).sqrt()  # the first group of two
     octaves = repetition._octaves(bands)
-    assert (
-        float((repetition._levels(Masks.of_cells(masks[0]), seen[0], octaves)[1, :, SINGLE] - level).abs().max())
-        <= BY_HAND
-    )
+    found = repetition._levels(Masks.of_cells(masks[0]), seen[0], octaves)[1, :, SINGLE]
+    assert float((found - level).abs().max()) <= BY_HAND
 
 
 def test_what_is_not_heard_stays_and_has_no_say() -> None:

@@ -170,15 +170,15 @@ class BranchedUNet(nn.Module):
             return torch.cat(self._shares(self._logits(*found), 1), dim=1)[..., wanted]
         cells, blocks = [], []
         there = blocks_of(range(frames.start, frames.stop))
-        for branch, head, x in zip(self.branches, self.heads, self._joined(*found), strict=True):
+        for branch, head, joined in zip(self.branches, self.heads, self._joined(*found), strict=True):
             _, last = self._last_levels(branch)
-            cells.append(self._by_stem(head(last(x[:, :, : fine // 2 + ROWS_BEYOND])))[..., :fine, wanted])
-            above = functional.pad(x[:, :, fine // 2 - ROWS_BEFORE :], (1, 0)).permute(0, 2, 3, 1)
+            below = joined[:, :, : fine // 2 + ROWS_BEYOND]
+            cells.append(self._by_stem(head(last(below)))[..., :fine, wanted])
+            above = functional.pad(joined[:, :, fine // 2 - ROWS_BEFORE :], (1, 0)).permute(0, 2, 3, 1)
             end = CoarseEnd(last, cast(nn.Conv2d, head), last.bias.dtype)
             blocks.append(self._by_stem(end(above, 2 * made.start - 1, there, 2 * columns)[:, 0]))
-        below, coarse = (torch.cat(self._shares(logits, 1), dim=1) for logits in (cells, blocks))
-        bands = below.shape[-2] + BLOCK * coarse.shape[-2]
-        return Masks(below, coarse, bands, frames.start % BLOCK).at(WHOLE)
+        fine_masks, coarse = (torch.cat(self._shares(logits, 1), dim=1) for logits in (cells, blocks))
+        return Masks(fine_masks, coarse, fine + BLOCK * coarse.shape[-2], frames.start % BLOCK).at(WHOLE)
 
     def _by_stem(self, logits: Tensor) -> Tensor:
         """`[B, S' * C, F, N] -> [B, S', C, F, N]`."""
