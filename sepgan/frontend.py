@@ -12,7 +12,7 @@ from torch.nn import functional
 from sepgan.errors import RecipeError
 from sepgan.recipe import FrontendRecipe
 
-FRAMES_AT_ONCE = 64  # of one transform: a stereo block of 4096-point frames stays in a core's cache
+SAMPLES_AT_ONCE = 64 * 4096  # of one channel's windows: a stereo block of them stays in a core's cache
 
 
 class Stft(nn.Module):
@@ -64,6 +64,11 @@ class Stft(nn.Module):
             max(0, (samples.start - half) // self.hop_length + 1), -(-(samples.stop + half) // self.hop_length)
         )
 
+    @property
+    def frames_at_once(self) -> int:
+        """How many are best transformed at once."""
+        return max(1, SAMPLES_AT_ONCE // self.n_fft)
+
     def count(self, samples: int) -> int:
         """How many frames a waveform of so many samples has."""
         return 1 + samples // self.hop_length
@@ -76,12 +81,13 @@ class Stft(nn.Module):
             wanted: Which frames, at least one; None for all.
         """
         wanted = range(self.count(waveform.shape[-1])) if wanted is None else wanted
-        if len(wanted) <= FRAMES_AT_ONCE:
+        at_once = self.frames_at_once
+        if len(wanted) <= at_once:
             return self._transformed(waveform, wanted)
         shape = (*waveform.shape[:-1], len(wanted), self.n_fft // 2 + 1)
         spectrum = waveform.new_empty(shape, dtype=self.window.dtype.to_complex())
-        for first in range(0, len(wanted), FRAMES_AT_ONCE):  # overlapping frames are four times the waveform
-            part = slice(first, first + FRAMES_AT_ONCE)
+        for first in range(0, len(wanted), at_once):  # overlapping frames are four times the waveform
+            part = slice(first, first + at_once)
             spectrum[..., part, :] = self._transformed(waveform, wanted[part])
         return spectrum
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sepgan.frontend import FRAMES_AT_ONCE, LinearBands, OverlapAdd, Stft
+from sepgan.frontend import LinearBands, OverlapAdd, Stft
 from sepgan.masking import Masking, Task
 from sepgan.masks import WHOLE, Masks
 from sepgan.repetition import FRAMES_AT_ONCE as DIVIDED_AT_ONCE
@@ -81,10 +81,10 @@ class Pass:
             changes = self._synchronised(lowest.mT, masks, gains, heard, task.outputs)
         del seen
         canvas = OverlapAdd(stft, (len(mixture), len(task.outputs), mixture.shape[1]), len(frames))
-        for begin, some in _divided(masks, gains, len(frames) if self.wiener else FRAMES_AT_ONCE):
-            here = slice(begin, begin + some.shape[-1])
+        for begin, rows in _divided(masks, gains, len(frames) if self.wiener else stft.frames_at_once):
+            here = slice(begin, begin + rows.shape[-1])
             spectrum = stft.frames(mixture, frames[here])
-            for output, masked in self._masked(spectrum, some, task.outputs):
+            for output, masked in self._masked(spectrum, masks, rows, task.outputs):
                 if changes is not None:
                     masked[..., : changes.shape[-1]] += changes[:, output, :, here]
                 canvas.add(masked, begin, (slice(None), output))
@@ -96,8 +96,8 @@ class Pass:
         count, bins = stft.count(mixture.shape[-1]), 0 if slow is None else slow.n_fft // 2
         seen: Tensor | None = None
         lowest = mixture.new_empty(*mixture.shape[:2], bins, count, dtype=stft.window.dtype.to_complex())
-        for first in range(0, count, FRAMES_AT_ONCE):
-            part = slice(first, min(first + FRAMES_AT_ONCE, count))
+        for first in range(0, count, stft.frames_at_once):
+            part = slice(first, min(first + stft.frames_at_once, count))
             spectrum = stft.frames(mixture, range(part.start, part.stop)).mT
             lowest[..., part] = spectrum[..., :bins, :]
             some = self.separator.seen(spectrum)
@@ -155,23 +155,22 @@ class Pass:
     def _shares(self, masks: Masks, gains: Gains, bins: int) -> Tensor:
         """Masks of all stems over the lowest bins, with the gains, `[B, S, C, N, bins]`."""
         bands = self.separator.bands
-        if isinstance(bands, LinearBands) and bins <= min(bands.bands, SINGLE):
+        if isinstance(bands, LinearBands) and bins <= min(masks.fine, SINGLE):
             return gains.lowest(bins).divide(masks.lowest(bins), WHOLE).mT
-        divided = gains.divide(masks.at(WHOLE), WHOLE)
+        divided = masks.spread(gains.divide(masks.rows(WHOLE), WHOLE))
         return torch.stack([bands.to_frames(mask)[..., :bins] for mask in divided.unbind(1)], dim=1)
 
     def _masked(
-        self, spectrum: Tensor, masks: Tensor, outputs: Sequence[Sequence[int]]
+        self, spectrum: Tensor, masks: Masks, rows: Tensor, outputs: Sequence[Sequence[int]]
     ) -> Iterator[tuple[int, Tensor]]:
-        """Frames `[B, C, n, F]` of each output, from masks `[B, S, C, bands, n]`."""
-        bands = self.separator.bands
+        """Frames `[B, C, n, F]` of each output, from rows `[B, S, C, R, n]` of masks."""
         if self.wiener:
-            stems = self._refined(spectrum, masks)
+            stems = self._refined(spectrum, masks.spread(rows))
             yield from enumerate(stems[:, list(group)].sum(1) for group in outputs)
             return
         for output, group in enumerate(outputs):
-            mask = masks[:, group[0]] if len(group) == 1 else masks[:, list(group)].sum(1)
-            yield output, spectrum * bands.to_frames(mask)
+            some = rows[:, group[0]] if len(group) == 1 else rows[:, list(group)].sum(1)
+            yield output, spectrum * self.separator.bands.to_frames(masks.spread(some))
 
     def _refined(self, spectrum: Tensor, masks: Tensor) -> Tensor:
         """Filter the stems, and give what the filter leaves over to the residual stem, so that they still sum."""
@@ -193,11 +192,11 @@ class Pass:
 
 
 def _divided(masks: Masks, gains: Gains | None, at_once: int) -> Iterator[tuple[int, Tensor]]:
-    """Masks of some frames at a time, with the gains, and the number of the first of these frames."""
+    """Rows of masks of some frames at a time, with the gains, and the number of the first of these frames."""
     count = masks.frames
     longer = max(at_once, DIVIDED_AT_ONCE)
     for begin in range(0, count, longer):
         block = slice(begin, min(begin + longer, count))
-        some = masks.at(block) if gains is None else gains.divide(masks.at(block), block)
-        for first in range(0, some.shape[-1], at_once):
-            yield begin + first, some[..., first : first + at_once]
+        rows = masks.rows(block) if gains is None else gains.divide(masks.rows(block), block)
+        for first in range(0, rows.shape[-1], at_once):
+            yield begin + first, rows[..., first : first + at_once]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 BLOCK = 2  # bands, and frames, that share a mask
 WHOLE = slice(None)
@@ -61,18 +62,39 @@ class Masks:
         blocks = self.blocks[..., columns.start : columns.stop]
         return Masks(self.cells[..., frames], blocks, self.bands, (some.start + self.before) % BLOCK)
 
-    def at(self, frames: slice) -> Tensor:
-        """A mask for each cell of some frames, `[..., F, n]`."""
+    @property
+    def fine(self) -> int:
+        """How many of the lowest bands have rows of their own."""
+        return self.bands if self.blocks is None else self.cells.shape[-2]
+
+    def rows(self, frames: slice) -> Tensor:
+        """A mask for each of the lowest bands and for each `BLOCK` of those above, in some frames: `[..., R, n]`."""
         some = self.cut(frames)
         if some.blocks is None:
             return some.cells[..., : self.bands, :]
-        fine = some.cells.shape[-2]
-        masks = some.cells.new_empty(*some.cells.shape[:-2], fine + BLOCK * some.blocks.shape[-2], some.frames)
-        masks[..., :fine, :] = some.cells
-        wide = some.blocks.repeat_interleave(BLOCK, dim=-1)[..., some.before : some.before + some.frames]
+        fine, blocks = some.fine, some.blocks
+        rows = some.cells.new_empty(*some.cells.shape[:-2], fine + blocks.shape[-2], some.frames)
+        rows[..., :fine, :] = some.cells
+        for first in range(min(BLOCK, some.frames)):
+            count = len(range(first, some.frames, BLOCK))
+            block = (first + some.before) // BLOCK
+            rows[..., fine:, first::BLOCK] = blocks[..., block : block + count]
+        return rows
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """A mask for each cell, `[..., F, n]`, from one for each row."""
+        if self.blocks is None:
+            return rows
+        fine = self.fine
+        masks = rows.new_empty(*rows.shape[:-2], fine + BLOCK * (rows.shape[-2] - fine), rows.shape[-1])
+        masks[..., :fine, :] = rows[..., :fine, :]
         for band in range(fine, fine + BLOCK):
-            masks[..., band::BLOCK, :] = wide
+            masks[..., band::BLOCK, :] = rows[..., fine:, :]
         return masks[..., : self.bands, :]
+
+    def at(self, frames: slice) -> Tensor:
+        """A mask for each cell of some frames, `[..., F, n]`."""
+        return self.spread(self.rows(frames))
 
     def lowest(self, bands: int) -> Tensor:
         """A mask for each cell of so many of the lowest bands."""
@@ -86,6 +108,23 @@ def blocks_of(frames: range) -> range:
     range(1, 5)
     """
     return range(frames.start // BLOCK, -(-frames.stop // BLOCK))
+
+
+def in_rows(bands: Tensor, fine: int) -> Tensor:
+    """Sum up bands that share masks: `[..., F, N]` to `[..., R, N]`, rows as of `Masks.rows`.
+
+    Args:
+        bands: Of something that adds up, such as energy.
+        fine: How many of the lowest are rows of their own.
+
+    >>> in_rows(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), 1).T
+    tensor([[1., 5., 4.]])
+    """
+    above = bands[..., fine:, :]
+    if not above.shape[-2]:
+        return bands
+    whole = torch.unflatten(functional.pad(above, (0, 0, 0, -above.shape[-2] % BLOCK)), -2, (-1, BLOCK))
+    return torch.cat([bands[..., :fine, :], whole.sum(-2)], dim=-2)
 
 
 def in_blocks(masks: Tensor, fine: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sepgan.masks import WHOLE, Masks
+from sepgan.masks import BLOCK, WHOLE, Masks, in_rows
 from sepgan.nmfd import share_by_patterns
 
 NEIGHBOURS = 10  # frames in a mean
@@ -51,13 +51,15 @@ class Octave:
     """Bands that are levelled in groups of equal width.
 
     Attributes:
-        bands: Which.
+        rows: Their rows, in which those that share masks are one (`sepgan.masks`).
         groups: Their numbers among all groups.
+        height: Rows in a group.
         width: Bands in a group.
     """
 
-    bands: slice
+    rows: slice
     groups: slice
+    height: int
     width: int
 
 
@@ -67,22 +69,22 @@ class Gains:
 
     Attributes:
         values: `[B, S, G, N]`, from 0 to 1.
-        octaves: Which bands the G groups are of.
+        octaves: Which rows the G groups are of.
     """
 
     values: Tensor
     octaves: Sequence[Octave]
 
     def lowest(self, bands: int) -> Gains:
-        """Those of so many of the lowest bands, of `SINGLE` at most."""
-        return Gains(self.values[:, :, :bands], [Octave(slice(0, bands), slice(0, bands), 1)])
+        """Those of so many of the lowest bands, where each is a group of its own."""
+        return Gains(self.values[:, :, :bands], [Octave(slice(0, bands), slice(0, bands), 1, 1)])
 
     def divide(self, masks: Tensor, frames: slice) -> Tensor:
-        """Give each stem its new share of some frames: `[B, S, C, K, n]`, whose sum over S stays up to rounding."""
+        """Give each stem its new share of some frames, `[B, S, C, R, n]`, whose sum over S stays but for rounding."""
         divided = torch.empty_like(masks)
         for octave in self.octaves:
-            old = _grouped(masks[..., octave.bands, :], octave).unbind(1)  # [B, C, G, width, n] each
-            new = _grouped(divided[..., octave.bands, :], octave).unbind(1)
+            old = _grouped(masks[..., octave.rows, :], octave).unbind(1)  # [B, C, G, height, n] each
+            new = _grouped(divided[..., octave.rows, :], octave).unbind(1)
             for mask, gain, place in zip(old, self.values[:, :, octave.groups, frames].unbind(1), new, strict=True):
                 torch.mul(mask, gain[:, None, :, None], out=place)
             before, after = _total(old), _total(new)
@@ -121,9 +123,9 @@ def find_gains(
         patterns: Divide the lowest bands, where most of the energy of drums and bass lies, once more by patterns that
             all stems are sums of; those of the averaged stems go on learning from the mixture.
     """
-    octaves = _octaves(seen.shape[-2])
-    pools = _pools(grid.centres_hz.to(seen.device))
-    pools = torch.cat([_grouped(pools[:, octave.bands, None], octave).sum((2, 3)) for octave in octaves], dim=1)
+    octaves = _octaves(seen.shape[-2], masks.fine)
+    pools = in_rows(_pools(grid.centres_hz.to(seen.device))[..., None], masks.fine)
+    pools = torch.cat([_grouped(pools[:, octave.rows], octave).sum((2, 3)) for octave in octaves], dim=1)
     values = seen.new_ones(*masks.cells.shape[:2], pools.shape[1], masks.frames, dtype=torch.float32)
     for number, frames in enumerate([WHOLE] * len(seen) if heard is None else heard):
         gains = values[number, ..., frames]  # [S, G, n]
@@ -138,7 +140,7 @@ def find_gains(
                 levels[stem] = mean * kept
             sharing = stems
         if patterns and stems:
-            single = octaves[0].groups
+            single = slice(0, _octaves(min(SINGLE, seen.shape[-2]), masks.fine)[-1].groups.stop)
             shared = share_by_patterns(torch.stack(levels)[..., single], stems, grid.frames_per_s)
             for level, new in zip(levels, shared, strict=True):
                 level[:, single] = new
@@ -148,24 +150,35 @@ def find_gains(
     return Gains(values, octaves)
 
 
-def _octaves(bands: int) -> list[Octave]:
-    """Sort bands into groups, the higher the wider: neither the ear nor the mean needs each by itself."""
+def _octaves(bands: int, fine: int) -> list[Octave]:
+    """Sort bands into groups, the higher the wider: neither the ear nor the mean needs each by itself.
+
+    Args:
+        bands: How many.
+        fine: So many of the lowest have rows of their own; those above are in groups of rows.
+    """
     octaves: list[Octave] = []
-    first, groups, width, end = 0, 0, 1, SINGLE
+    first = rows = groups = 0
+    width, end = 1, SINGLE
     while first < bands:
-        last = min(bands, end)
-        for wide in (width, (last - first) % width):  # and what is left at the end, as one group
+        each = 1 if first < fine else BLOCK  # bands in a row
+        last = min(bands, fine if first < fine < end else end + (fine - end) % each)
+        widest = max(width, each)
+        for wide in (widest, (last - first) % widest):  # and what is left at the end, as one group
             count = (last - first) // wide if wide else 0
             if count:
-                octaves.append(Octave(slice(first, first + count * wide), slice(groups, groups + count), wide))
-                first, groups = first + count * wide, groups + count
-        width, end = 2 * width, 2 * end
+                height = -(-wide // each)
+                places = slice(rows, rows + count * height), slice(groups, groups + count)
+                octaves.append(Octave(*places, height, wide))
+                first, rows, groups = first + count * wide, places[0].stop, places[1].stop
+        if first >= end:
+            width, end = 2 * width, 2 * end
     return octaves
 
 
-def _grouped(bands: Tensor, octave: Octave) -> Tensor:
-    """Views of an octave's bands `[..., K, N]`, group by group: `[..., G, width, N]`."""
-    return torch.unflatten(bands, -2, (-1, octave.width))
+def _grouped(rows: Tensor, octave: Octave) -> Tensor:
+    """Views of an octave's rows `[..., R, N]`, group by group: `[..., G, height, N]`."""
+    return torch.unflatten(rows, -2, (-1, octave.height))
 
 
 def _levels(masks: Masks, seen: Tensor, octaves: Sequence[Octave]) -> Tensor:
@@ -174,13 +187,13 @@ def _levels(masks: Masks, seen: Tensor, octaves: Sequence[Octave]) -> Tensor:
     levels = seen.new_empty(len(masks.cells), frames, octaves[-1].groups.stop, dtype=torch.float32)
     for begin in range(0, frames, FRAMES_AT_ONCE):
         some = slice(begin, min(begin + FRAMES_AT_ONCE, frames))
-        each = masks.at(some)
+        heard = in_rows(seen[..., some].abs().square_(), masks.fine).sqrt_()  # [C, R, n]
+        each = masks.rows(some)
         for octave in octaves:
             energies = [
-                _energy(each[:, channel, octave.bands] * whole)
-                for channel, whole in enumerate(seen[:, octave.bands, some])
+                _energy(each[:, channel, octave.rows] * whole) for channel, whole in enumerate(heard[:, octave.rows])
             ]
-            levels[:, some, octave.groups] = _grouped(_total(energies), octave).mean(2).sqrt_().mT
+            levels[:, some, octave.groups] = (_grouped(_total(energies), octave).sum(2) / octave.width).sqrt_().mT
     return levels
 
 

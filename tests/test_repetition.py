@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepgan import repetition
-from sepgan.masks import Masks
+from sepgan.masks import BLOCK, WHOLE, Masks
 from sepgan.repetition import APART_S, FALL, NEIGHBOURS, SINGLE, TOGETHER, Grid, find_gains
 
 FRAMES_PER_S = 43.0
@@ -122,9 +122,44 @@ def test_high_bands_gain_or_lose_in_groups_of_an_octave() -> None:
     firsts = torch.stack([group[:, :, 0, 0] for group in groups], dim=2)
     assert float((firsts[:, :, 1:] / firsts[:, :, :-1] - 1).abs().min(2).values.max()) > 0, "and groups differ"
     level = (masks[0, 1] * seen[0]).square()[:, SINGLE : SINGLE + 2].sum(0).mean(0).sqrt()  # the first group of two
-    octaves = repetition._octaves(bands)
+    octaves = repetition._octaves(bands, bands)
     found = repetition._levels(Masks.of_cells(masks[0]), seen[0], octaves)[1, :, SINGLE]
     assert float((found - level).abs().max()) <= BY_HAND
+
+
+def in_parts(masks: Tensor, fine: int) -> Masks:
+    """Masks of cells in the lowest bands, of blocks above."""
+    return Masks(masks[..., :fine, :], masks[..., fine::BLOCK, ::BLOCK], masks.shape[-2])
+
+
+@pytest.mark.parametrize(("bands", "fine"), [(300, SINGLE), (301, SINGLE + 2), (259, 256), (40, 40)])
+def test_blocks_gain_what_their_cells_do(bands: int, fine: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.softmax(2 * torch.randn(1, 3, 2, bands, 31, generator=generator), dim=1)
+    seen = torch.rand(1, 2, bands, 31, generator=generator)
+    blocks, grid = in_parts(masks, fine), Grid(10.0 * torch.arange(bands), FRAMES_PER_S)
+    whole = blocks.at(WHOLE)
+    found, wanted = (find_gains(some, seen, (0, 1), 2, grid, patterns=True) for some in (blocks, Masks.of_cells(whole)))
+    assert float((found.values - wanted.values).abs().max()) <= BY_HAND
+    divided = blocks.spread(found.divide(blocks.rows(WHOLE), WHOLE))
+    assert float((divided - wanted.divide(whole, WHOLE)).abs().max()) <= BY_HAND
+    assert float((divided - whole).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("fine", [1, 33, 100])
+def test_groups_above_the_finest_bands_are_of_whole_blocks(fine: int) -> None:
+    bands = 303
+    octaves = repetition._octaves(bands, fine)
+    assert [octave.rows.start for octave in octaves] == [0, *(octave.rows.stop for octave in octaves[:-1])]
+    assert [octave.groups.start for octave in octaves] == [0, *(octave.groups.stop for octave in octaves[:-1])]
+    assert octaves[-1].rows.stop == in_parts(torch.zeros(bands, 4), fine).rows(WHOLE).shape[0]
+    assert sum((octave.groups.stop - octave.groups.start) * octave.width for octave in octaves) == bands
+    masks = torch.softmax(torch.randn(1, 3, 1, bands, 40, generator=torch.Generator().manual_seed(0)), dim=1)
+    gains = find_gains(
+        in_parts(masks, fine), masks[:, 0], (0, 1), 1, Grid(10.0 * torch.arange(bands), FRAMES_PER_S), patterns=True
+    )
+    divided = gains.divide(in_parts(masks, fine).rows(WHOLE), WHOLE)
+    assert float((divided.sum(1) - 1).abs().max()) <= SUM_ERROR
 
 
 def test_what_is_not_heard_stays_and_has_no_say() -> None:
