@@ -117,7 +117,7 @@ class LoudnessMeter:
 
     def _measure(self, filtered: npt.NDArray[np.float32], position: int, hops: list[float]) -> float:
         """Add filtered samples `[C, n]` from `position` on to the hops; gives what the last, open one has."""
-        energy = np.einsum("ct,ct,c->t", filtered, filtered, self._weights.astype(np.float32))
+        energy = self._weights.astype(np.float32) @ np.square(filtered)
         end = position + filtered.shape[1]
         bounds = self._bound(np.arange(len(hops) + 1, len(hops) + 2 + filtered.shape[1] * _HOPS_PER_S // self._rate))
         inner = bounds[bounds < end] - position
@@ -179,16 +179,14 @@ class _BlockFilter:
         blocks = samples.reshape(channels, -1, _BLOCK)
         drives = (blocks @ self._driven.astype(np.float32)).reshape(channels, count // _SPAN, _GROUP * order)
         states = drives.astype(np.float64) @ self._carried
-        state = self._state
-        # One step of this loop is 4096 samples.
-        for span in range(count // _SPAN):
-            following = state @ self._leap + states[:, span, -order:]
-            states[:, span, :-order] += state @ self._kept
-            state = following
-        starts = states[:, :, :-order].reshape(channels, -1, order).astype(np.float32)
+        begins = np.empty((channels, count // _SPAN + 1, order))
+        begins[:, 0] = self._state
+        for span in range(count // _SPAN):  # one step is 4096 samples
+            begins[:, span + 1] = begins[:, span] @ self._leap + states[:, span, -order:]
+        starts = states[:, :, :-order] + begins[:, :-1] @ self._kept
         filtered = blocks @ self._direct
-        filtered += starts @ self._observed.astype(np.float32)
-        return filtered.reshape(channels, count), state
+        filtered += starts.reshape(channels, -1, order).astype(np.float32) @ self._observed.astype(np.float32)
+        return filtered.reshape(channels, count), begins[:, -1]
 
 
 def _channel_weights(channels: int, layout: str | None) -> Matrix:

@@ -36,8 +36,8 @@ class PresenceMeter:
         while begin < mixture.shape[1]:
             end = min(mixture.shape[1], begin + self._sample_rate - self._filled)
             part, parts = mixture[:, begin:end], stems[..., begin:end]
-            self._current[0] += np.einsum("ct,ct->", part, part, dtype=np.float64)
-            self._current[1:] += np.einsum("sct,sct->s", parts, parts, dtype=np.float64)
+            self._current[0] += np.einsum("ct,ct->", part, part)
+            self._current[1:] += np.einsum("sct,sct->s", parts, parts)
             self._filled += end - begin
             if self._filled == self._sample_rate:
                 self._close()
