@@ -1,6 +1,7 @@
 """Audio files that appear whole or not at all: rounding to integers, a writer beside its target, a staged folder."""
 
 import contextlib
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ LOSSY = {form.name: form.codings[""] for form in FORMATS.values() if form.lossy}
 
 _RIFF_LIMIT = 4_000_000_000  # bytes; a WAV counts them in 32 bits, so that longer files are written as RF64
 _FULL_BYTES = 1_000_000  # a disk with less room than this is full
+_HELD_BYTES = 32 << 20  # at most, that are on no disk: libsndfile waits for all of them when it closes a file
 
 
 def quantise(
@@ -104,6 +106,7 @@ class AudioWriter:
         self._noise = np.random.default_rng(seed) if self._bits == 16 else None
         self._tags = tags or Tags()
         self._frames = 0
+        self._held = 0
         self._resampler: Resampler | None = None
         if self.plan.sample_rate != sample_rate:
             self._resampler = Resampler(sample_rate, self.plan.sample_rate, channels)
@@ -133,6 +136,10 @@ class AudioWriter:
     def _append(self, block: npt.NDArray[np.generic]) -> None:
         with output_errors(self.path):
             self._encoder.write(block)
+            self._held += block.nbytes  # or less, where the format takes less
+            if self._held > _HELD_BYTES:
+                _to_disk(self._temporary)
+                self._held = 0
         self._frames += block.shape[1]
 
     def commit(self) -> None:
@@ -194,6 +201,17 @@ def format_of(path: Path) -> str:
         suffixes = dict.fromkeys(form.suffix[1:] for form in FORMATS.values())
         raise UsageError(f"{path.name}: the format must be one of {', '.join(suffixes)}")
     return found[0]
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the disk has what was written to a file, on systems that can be asked for no more than that."""
+    if not hasattr(os, "fdatasync"):  # macOS, Windows
+        return
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(file)
+    finally:
+        os.close(file)
 
 
 def create_temporary(path: Path) -> Path:

@@ -135,6 +135,25 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     assert contents(tmp_path) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="the system cannot be asked to write samples alone")
+def test_the_disk_has_all_but_the_last_samples_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, bring = synth.noise(0.1), os.fdatasync
+    sizes: list[int] = []
+
+    def fdatasync(file: int) -> None:
+        sizes.append(os.fstat(file).st_size)
+        bring(file)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    monkeypatch.setattr(audio_writer, "_HELD_BYTES", 3 * block.nbytes // 2)
+    with AudioWriter(tmp_path / "a.wav", 44100, 2) as writer:
+        for _ in range(4):
+            writer.write(block)
+    assert len(sizes) == 2
+    assert block.nbytes < sizes[0] < sizes[1] <= (tmp_path / "a.wav").stat().st_size
+    assert contents(tmp_path) == ["a.wav"]
+
+
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match="cannot be written: No space left on device") as caught,
