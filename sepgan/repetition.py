@@ -140,10 +140,10 @@ def find_gains(
                 levels[stem] = mean * kept
             sharing = stems
         if patterns and stems:
-            single = slice(0, _octaves(min(SINGLE, seen.shape[-2]), masks.fine)[-1].groups.stop)
-            shared = share_by_patterns(torch.stack(levels)[..., single], stems, grid.frames_per_s)
+            lowest = slice(0, _octaves(min(SINGLE, seen.shape[-2]), masks.fine)[-1].groups.stop)
+            shared = share_by_patterns(torch.stack(levels)[..., lowest], stems, grid.frames_per_s)
             for level, new in zip(levels, shared, strict=True):
-                level[:, single] = new
+                level[:, lowest] = new
         for gain, new, old in zip(gains, levels, first, strict=True):
             gain.copy_(((new + floor) / (old + floor)).T)
         gains /= gains.amax(0)  # what is large would leave nothing exact of the sum
