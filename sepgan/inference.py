@@ -156,7 +156,7 @@ class Pass:
         """Masks of all stems over the lowest bins, with the gains, `[B, S, C, N, bins]`."""
         bands = self.separator.bands
         if isinstance(bands, LinearBands) and bins <= min(masks.fine, SINGLE):
-            return gains.lowest(bins).divide(masks.lowest(bins), WHOLE).mT
+            return gains.lowest(bins).divide(masks.cells[..., :bins, :], WHOLE).mT
         divided = masks.spread(gains.divide(masks.rows(WHOLE), WHOLE))
         return torch.stack([bands.to_frames(mask)[..., :bins] for mask in divided.unbind(1)], dim=1)
 

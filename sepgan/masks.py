@@ -75,7 +75,7 @@ class Masks:
         fine, blocks = some.fine, some.blocks
         rows = some.cells.new_empty(*some.cells.shape[:-2], fine + blocks.shape[-2], some.frames)
         rows[..., :fine, :] = some.cells
-        for first in range(min(BLOCK, some.frames)):
+        for first in range(BLOCK):
             count = len(range(first, some.frames, BLOCK))
             block = (first + some.before) // BLOCK
             rows[..., fine:, first::BLOCK] = blocks[..., block : block + count]
@@ -95,10 +95,6 @@ class Masks:
     def at(self, frames: slice) -> Tensor:
         """A mask for each cell of some frames, `[..., F, n]`."""
         return self.spread(self.rows(frames))
-
-    def lowest(self, bands: int) -> Tensor:
-        """A mask for each cell of so many of the lowest bands."""
-        return (self.cells if bands <= self.cells.shape[-2] else self.at(WHOLE))[..., :bands, :]
 
 
 def blocks_of(frames: range) -> range:

@@ -124,6 +124,7 @@ def find_gains(
             all stems are sums of; those of the averaged stems go on learning from the mixture.
     """
     octaves = _octaves(seen.shape[-2], masks.fine)
+    lowest = slice(0, _octaves(min(SINGLE, seen.shape[-2]), masks.fine)[-1].groups.stop)
     pools = in_rows(_pools(grid.centres_hz.to(seen.device))[..., None], masks.fine)
     pools = torch.cat([_grouped(pools[:, octave.rows], octave).sum((2, 3)) for octave in octaves], dim=1)
     values = seen.new_ones(*masks.cells.shape[:2], pools.shape[1], masks.frames, dtype=torch.float32)
@@ -140,7 +141,6 @@ def find_gains(
                 levels[stem] = mean * kept
             sharing = stems
         if patterns and stems:
-            lowest = slice(0, _octaves(min(SINGLE, seen.shape[-2]), masks.fine)[-1].groups.stop)
             shared = share_by_patterns(torch.stack(levels)[..., lowest], stems, grid.frames_per_s)
             for level, new in zip(levels, shared, strict=True):
                 level[:, lowest] = new

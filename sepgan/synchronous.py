@@ -99,7 +99,7 @@ class _Strokes:
 
 
 def _low(waves: Tensor, rate: float) -> Tensor:
-    count = _transformed(waves.shape[-1])
+    count = _fast_length(waves.shape[-1])
     spectrum = torch.fft.rfft(waves, n=count)
     hz = torch.arange(spectrum.shape[-1], device=waves.device) * (rate / count)
     down = ((hz / HIGHEST_HZ - (1 - SLOPE)) / (2 * SLOPE)).clamp(0, 1)
@@ -107,10 +107,12 @@ def _low(waves: Tensor, rate: float) -> Tensor:
     return low[..., : waves.shape[-1]]
 
 
-def _transformed(samples: int) -> int:
+def _fast_length(samples: int) -> int:
     """So many samples, or up to a sixteenth more: of a number with small factors, whose transform is fast.
 
-    >>> _transformed(71584), _transformed(17)
+    As `scipy.fft.next_fast_len`, but separation imports no scipy.
+
+    >>> _fast_length(71584), _fast_length(17)
     (73728, 17)
     """
     step = 1 << max(0, samples.bit_length() - 5)
@@ -151,7 +153,7 @@ def _begins(wave: Tensor, rate: float) -> Tensor:
 
 def _whitened(wave: Tensor, rate: float) -> Tensor:
     """A wave `[n]` some of whose power, smoothed over frequencies, is the same everywhere."""
-    count = _transformed(len(wave))
+    count = _fast_length(len(wave))
     spectrum = torch.fft.rfft(wave, n=count)
     half = max(1, round(SMOOTHING_HZ / 2 * count / rate))
     power = functional.pad(_power(spectrum), (half + 1, half)).cumsum(0)

@@ -53,12 +53,22 @@ def test_some_frames_are_those_of_all(before: int) -> None:
     assert torch.equal(masks.cut(slice(1, 9)).cut(slice(2, 5)).at(slice(1, 3)), wanted[..., 4:6])
 
 
-def test_the_lowest_bands_are_read_wherever_they_are() -> None:
+@pytest.mark.parametrize("before", [0, 1])
+def test_bands_that_share_masks_are_one_row(before: int) -> None:
     cells = whole(BANDS + 1, FRAMES + 1)
-    wanted = in_blocks(cells.clone(), FINE)
+    wanted = in_blocks(cells.clone(), FINE)[..., before:]
+    masks = held(cells, before)
+    rows = masks.rows(WHOLE)
+    assert masks.fine == FINE
+    for bands in (1, FINE):
+        assert torch.equal(rows[..., :bands, :], wanted[..., :bands, :])
+    assert torch.equal(rows[..., FINE:, :], wanted[..., FINE::BLOCK, :])
+    for bands in (FINE + 1, BANDS):
+        assert torch.equal(masks.spread(rows)[..., :bands, :], wanted[..., :bands, :])
+    assert torch.equal(masks.rows(slice(2, 3)), rows[..., 2:3])
+    assert Masks.of_cells(cells).fine == BANDS + 1
     for bands in (1, FINE, FINE + 1, BANDS):
-        assert torch.equal(held(cells, 0).lowest(bands), wanted[..., :bands, :])
-        assert torch.equal(Masks.of_cells(cells).lowest(bands), cells[..., :bands, :])
+        assert torch.equal(Masks.of_cells(cells).rows(WHOLE)[..., :bands, :], cells[..., :bands, :])
 
 
 def test_less_precision_is_given_up_in_both_parts() -> None:
